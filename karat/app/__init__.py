@@ -1,0 +1,1 @@
+"""The use cases: the only floor that a face may call."""

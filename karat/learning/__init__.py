@@ -1,0 +1,1 @@
+"""How values are learnt: nets, families, and the models that join them."""

@@ -1,0 +1,1 @@
+"""Ways of learning to make values, one file each."""

@@ -1,0 +1,1 @@
+"""Maps from values to values under what is given."""

@@ -1,0 +1,1 @@
+"""What training and release are made of: data, metrics, trust, releases."""

@@ -1,0 +1,1 @@
+"""From a folder of files to an immutable, cleaned and split snapshot."""

@@ -1,0 +1,1 @@
+"""Originality, and the proof that every file carries."""

@@ -1,0 +1,1 @@
+"""What remembers: bytes by digest, records with their origin, aliases with history. Takes no torch."""

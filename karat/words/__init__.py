@@ -1,0 +1,1 @@
+"""What everything above agrees on: errors, specs, the registry, events. Takes no torch."""

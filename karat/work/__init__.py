@@ -1,0 +1,1 @@
+"""What takes time: training, generation, evaluation, and the recipes that describe it."""

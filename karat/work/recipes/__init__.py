@@ -1,0 +1,1 @@
+"""Functions of a few dials that give a complete spec."""
