@@ -1,0 +1,49 @@
+"""Given: the values under which a model makes others. A label, a sentence, a picture are all just given values.
+
+Each given value may be left out of a sample (its `keep` is False): training leaves them out by chance, so that one model can be asked
+with or without them, and guidance can compare the two (Ho & Salimans 2022, arXiv 2207.12598).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Given:
+    """Values by name, each (B, *S[, C]) in its own space, and whether each sample keeps each of them: (B,) booleans."""
+
+    values: Mapping[str, Tensor] = field(default_factory=dict)
+    keep: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, **values: Tensor) -> Self:
+        """Give every value to every sample."""
+        return cls(values, {name: torch.ones(len(value), dtype=torch.bool, device=value.device) for name, value in values.items()})
+
+    def dropped(self, chance: float, generator: torch.Generator) -> "Given":
+        """Leave each value out of each sample with the given chance, independently."""
+        keep = {
+            name: kept & (torch.rand(len(kept), generator=generator, device=generator.device) >= chance).to(kept.device)
+            for name, kept in self.keep.items()
+        }
+        return Given(self.values, keep)
+
+    def nothing(self) -> "Given":
+        """Leave every value out of every sample."""
+        return Given(self.values, {name: torch.zeros_like(kept) for name, kept in self.keep.items()})
+
+    def rows(self, index: Tensor | slice) -> "Given":
+        """Select samples."""
+        return Given({n: v[index] for n, v in self.values.items()}, {n: k[index] for n, k in self.keep.items()})
+
+    def joined(self, other: "Given") -> "Given":
+        """Put another batch of the same names behind this one."""
+        values = {n: torch.cat([v, other.values[n]]) for n, v in self.values.items()}
+        return Given(values, {n: torch.cat([k, other.keep[n]]) for n, k in self.keep.items()})
+
+    def to(self, device: torch.device | str) -> "Given":
+        return Given({n: v.to(device) for n, v in self.values.items()}, {n: k.to(device) for n, k in self.keep.items()})
