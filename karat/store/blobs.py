@@ -1,0 +1,161 @@
+"""Blobs: bytes kept under their SHA-256 in a local folder.
+
+A blob is written beside its place and renamed into it, so a reader sees all of it or nothing. `put` waits for the disk; a bulk import
+puts many blobs with `wait=False` and calls `settle` once before it commits the records that name them. A crash in between can
+leave a blob shorter than it was, which is why `put` compares sizes before it believes that a blob is there already.
+"""
+
+import ctypes
+import errno
+import hashlib
+import io
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import BinaryIO
+
+from karat.words.errors import DamageError, NotFoundError, StoreError
+
+CHUNK = 1 << 20
+STALE_SECONDS = 24 * 3600
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class LocalBlobs:
+    """A folder of blobs, fanned out over 256 folders by the first two digits of their digests."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._incoming = folder / "incoming"
+        try:
+            self._incoming.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+        except OSError as error:
+            raise store_error(error, folder) from None
+
+    def put(self, source: bytes | Path | BinaryIO, *, wait: bool = True) -> str:
+        """Keep bytes, a file or a stream, and give their digest; with `wait=False` they are durable only after `settle`."""
+        unfinished = self._incoming / uuid.uuid4().hex
+        try:
+            with _opened(source) as reading:
+                return self._keep(reading, unfinished, wait)
+        except OSError as error:
+            raise store_error(error, Path(error.filename or self.folder)) from None
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def settle(self) -> None:
+        """Wait until everything that was put is on the disk."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        if not hasattr(libc, "syncfs"):
+            os.sync()
+            return
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            if libc.syncfs(folder) != 0:
+                code = ctypes.get_errno()
+                raise store_error(OSError(code, os.strerror(code)), self.folder)
+        finally:
+            os.close(folder)
+
+    def has(self, digest: str) -> bool:
+        return self.path(digest).is_file()
+
+    def path(self, digest: str) -> Path:
+        """Give the place of a blob, whether it is there or not."""
+        return self.folder / digest[:2] / digest[2:]
+
+    def read(self, digest: str) -> bytes:
+        """Give a whole blob. Raises NotFoundError, or DamageError when the bytes are not what the digest says."""
+        with self._open(digest) as reading:
+            content = reading.read()
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise self._damage(digest)
+        return content
+
+    def lines(self, digest: str) -> Iterator[bytes]:
+        """Stream the lines of a blob, after its bytes have been verified."""
+        with self._open(digest) as reading:
+            seen = hashlib.sha256()
+            while chunk := reading.read(CHUNK):
+                seen.update(chunk)
+            if seen.hexdigest() != digest:
+                raise self._damage(digest)
+            reading.seek(0)
+            yield from reading
+
+    def _open(self, digest: str) -> BinaryIO:
+        try:
+            return self.path(digest).open("rb")
+        except FileNotFoundError:
+            raise NotFoundError(f"The store holds no blob {digest[:12]}.", repair="Import or make it again.") from None
+        except OSError as error:
+            raise store_error(error, self.path(digest)) from None
+
+    def _damage(self, digest: str) -> DamageError:
+        return DamageError(
+            f"The blob {digest[:12]} is damaged: its bytes are not what its digest says.",
+            repair=f"Restore {self.path(digest)} from a backup, or delete it and import or make it again.",
+        )
+
+    def _keep(self, reading: BinaryIO, unfinished: Path, wait: bool) -> str:
+        digest = hashlib.sha256()
+        with unfinished.open("xb") as writing:
+            while chunk := reading.read(CHUNK):
+                digest.update(chunk)
+                writing.write(chunk)
+            writing.flush()
+            size = writing.tell()
+            place = self.path(digest.hexdigest())
+            if _size(place) == size:
+                return digest.hexdigest()
+            if wait:
+                os.fsync(writing.fileno())
+        place.parent.mkdir(exist_ok=True)
+        unfinished.replace(place)
+        if wait:
+            _fsync_folder(place.parent)
+        return digest.hexdigest()
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left half-written, but nothing that may still be growing."""
+        for left in self._incoming.iterdir():
+            try:
+                if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                    left.unlink(missing_ok=True)
+            except FileNotFoundError:
+                continue
+
+
+def store_error(error: OSError, place: Path) -> StoreError:
+    """Say in a sentence why a file of the store cannot be read or written, and how to repair it."""
+    if error.errno in NO_ROOM:
+        return StoreError(f"The disk is full: {place} cannot be written.", repair="Free some space, or give a store on another disk.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StoreError(f"{place} may not be accessed: {error.strerror}.", repair="Change its permissions, or give a store elsewhere.")
+    return StoreError(f"{place} cannot be used: {error.strerror or error}.", repair="Check the path and the disk.")
+
+
+def _opened(source: bytes | Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
+    """Open what was given; a stream that was lent stays open afterwards."""
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    return source.open("rb") if isinstance(source, Path) else nullcontext(source)
+
+
+def _size(place: Path) -> int | None:
+    try:
+        return place.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
