@@ -88,6 +88,8 @@ augmentations: Registry[Augmentation] = Registry("augmentation")
 
 def augment(values: Tensor, spec: AugmentSpec, generator: torch.Generator) -> Tensor:
     """Change each picture of a batch (B, height, width, C) by chance. The same generator state gives the same result."""
+    if not any(spec.ops.values()):
+        return values
     assert values.ndim == 4 and values.is_floating_point(), f"expected pictures (B, height, width, C), got {tuple(values.shape)}"
     outside = None if spec.padding == "edge" else _colour(spec.background, values)
     around = Surroundings(generator, outside)

@@ -1,0 +1,101 @@
+"""Autoregression: one id after the other, each under those before it and under what is given (Radford et al. 2018).
+
+Numbers become ids by bins; a latent codec with quantised codes makes better ones. Guidance works on the logits (Sanchez et al. 2023,
+arXiv 2306.17806).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from karat.learning.families.family import FamilyOptions, Loss, Noise, SamplingOptions, Step, families
+from karat.learning.nets.transformer import CausalTransformer, TransformerSpec
+from karat.values.bridges import as_ids
+from karat.values.given import Given
+from karat.values.spaces import Space
+
+
+class AutoregressiveOptions(FamilyOptions):
+    """How a row of ids is learnt."""
+
+    kind: Literal["autoregressive"] = "autoregressive"
+    net: TransformerSpec = TransformerSpec()
+    bins: int = Field(64, ge=2, description="for spaces of numbers: bins over [-1, 1]")
+    leave_out: float = Field(0.1, ge=0, le=1, description="chance that a given value is left out in training")
+
+
+class AutoregressiveSampling(SamplingOptions):
+    """How the next id is drawn."""
+
+    temperature: float = Field(1.0, ge=0, description="0: always the likeliest id")
+    top_k: int | None = Field(None, ge=1)
+    top_p: float = Field(1.0, gt=0, le=1)
+    guidance: float = Field(1.0, ge=0, description="1: as learnt; more: closer to what is given, less varied")
+
+
+@families.add("autoregressive")
+class Autoregressive(nn.Module):
+    """A GPT over the positions of any space in raster order."""
+
+    kind: ClassVar[str] = "autoregressive"
+    Options = AutoregressiveOptions
+    Sampling = AutoregressiveSampling
+    turns = ("next",)
+
+    def __init__(self, space: Space, given: Mapping[str, Space], options: AutoregressiveOptions) -> None:
+        super().__init__()
+        self.options, self.bridge = options, as_ids(space, options.bins)
+        self.net = CausalTransformer(self.bridge.inner, given, options.net)
+
+    def trained_in(self, turn: str) -> nn.Module:
+        return self.net
+
+    def loss(self, turn: str, x: Tensor, given: Given, generator: torch.Generator) -> Loss:
+        error_B = self._error(x, given.dropped(self.options.leave_out, generator))
+        return Loss(error_B.mean(), {"loss": error_B.detach().mean()})
+
+    def held_out(self, x: Tensor, given: Given, generator: torch.Generator) -> dict[str, Tensor]:
+        return {"loss": self._error(x, given)}
+
+    def sample(self, given: Given, options: AutoregressiveSampling, noise: Noise) -> Iterator[Step]:
+        asked = [given] if options.guidance == 1 or not given.values else [given, given.nothing()]
+        openings = [self.net.opening(each, noise.count) for each in asked]
+        caches = [self.net.caches() for _ in asked]
+        ids = torch.zeros(noise.count, self.bridge.inner.positions, dtype=torch.long, device=openings[0].device)
+        total = ids.shape[1]
+        for position in range(total):
+            if position == 0:
+                inputs, at = openings, 0
+            else:
+                embedded = self.net.embed(ids[:, position - 1], position)
+                inputs, at = [embedded] * len(asked), self.net.lead + position - 1
+            logits = [self.net.step(x, at, cache).float() for x, cache in zip(inputs, caches, strict=True)]
+            guided = logits[0] if len(logits) == 1 else logits[1] + options.guidance * (logits[0] - logits[1])
+            ids[:, position] = choose(guided, options, noise)
+            if position + 1 == total or (position + 1) % max(1, total // 20) == 0:
+                yield Step(position + 1, total, self.bridge.leave(ids.reshape(-1, *self.bridge.inner.shape)))
+
+    def _error(self, x: Tensor, given: Given) -> Tensor:
+        """Give the mean nats for each id, by sample."""
+        ids_BN = self.bridge.enter(x).flatten(1)
+        logits_BNV = self.net(ids_BN, given).float()
+        return F.cross_entropy(logits_BNV.transpose(1, 2), ids_BN, reduction="none").mean(1)
+
+
+def choose(logits_BV: Tensor, options: AutoregressiveSampling, noise: Noise) -> Tensor:
+    """Draw one id (B,) from each row, within the `top_k` likeliest and the smallest set that holds `top_p` of the probability."""
+    if options.temperature == 0:
+        return logits_BV.argmax(-1)
+    ordered, order = (logits_BV / options.temperature).sort(dim=-1, descending=True, stable=True)
+    chances = ordered.softmax(-1)
+    before = chances.cumsum(-1) - chances
+    chances = torch.where(before < options.top_p, chances, 0.0)
+    if options.top_k is not None:
+        chances[:, options.top_k :] = 0
+    reached = chances.cumsum(-1)
+    drawn = (reached < noise.uniform(1) * reached[:, -1:]).sum(-1).clamp(max=logits_BV.shape[1] - 1)
+    return order.gather(-1, drawn[:, None])[:, 0]

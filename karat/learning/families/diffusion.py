@@ -1,0 +1,97 @@
+"""Diffusion as flow matching on straight paths (Lipman et al. 2022, arXiv 2210.02747; Liu et al. 2022, arXiv 2209.03003).
+
+At time t, x_t = (1 - t) · noise + t · data, and the net learns the velocity data - noise. Times are drawn logit-normal (Esser et al. 2024,
+arXiv 2403.03206). Guidance (arXiv 2207.12598) acts in an interval of times only (Kynkäänniemi et al. 2024, arXiv 2404.07724).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from karat.learning.families.family import FamilyOptions, Loss, Noise, SamplingOptions, Step, families, normal_like, uniform
+from karat.learning.families.solvers import grid, solvers
+from karat.learning.nets.convnet import ConvnetSpec
+from karat.learning.nets.nets import NetSpec, mapper
+from karat.values.bridges import as_numbers
+from karat.values.given import Given
+from karat.values.spaces import Space
+
+BINS = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+class DiffusionOptions(FamilyOptions):
+    """How a flow is learnt."""
+
+    kind: Literal["diffusion"] = "diffusion"
+    net: NetSpec = ConvnetSpec()
+    leave_out: float = Field(0.1, ge=0, le=1, description="chance that a given value is left out in training")
+    reach: float = Field(1.0, gt=0, description="the numbers of the space are multiplied by it; about one over their standard deviation is best")
+    time_mean: float = Field(0.0, description="mean of logit(t); below 0 trains more near the noise")
+    time_spread: float = Field(1.0, gt=0, description="standard deviation of logit(t)")
+
+
+class DiffusionSampling(SamplingOptions):
+    """How a flow is followed."""
+
+    steps: int = Field(8, ge=1)
+    solver: str = "heun"
+    shift: float = Field(1.0, gt=0, description="above 1: more of the steps near the noise")
+    guidance: float = Field(1.0, ge=0, description="1: as learnt; more: closer to what is given, less varied")
+    guide_from: float = Field(0.1, ge=0, le=1)
+    guide_to: float = Field(0.9, ge=0, le=1)
+
+
+@families.add("diffusion")
+class Diffusion(nn.Module):
+    """A flow from noise to data."""
+
+    kind: ClassVar[str] = "diffusion"
+    Options = DiffusionOptions
+    Sampling = DiffusionSampling
+    turns = ("flow",)
+
+    def __init__(self, space: Space, given: Mapping[str, Space], options: DiffusionOptions) -> None:
+        super().__init__()
+        self.options, self.bridge = options, as_numbers(space)
+        self.net = mapper(self.bridge.inner, self.bridge.inner.channels or 0, given, options.net)
+
+    def trained_in(self, turn: str) -> nn.Module:
+        return self.net
+
+    def loss(self, turn: str, x: Tensor, given: Given, generator: torch.Generator) -> Loss:
+        data = self.bridge.enter(x) * self.options.reach
+        quantile = uniform(len(x), data, generator).clamp(1e-4, 1 - 1e-4)
+        t_B = torch.sigmoid(torch.special.ndtri(quantile) * self.options.time_spread + self.options.time_mean)
+        error_B = self._error(data, t_B, given.dropped(self.options.leave_out, generator), generator)
+        return Loss(error_B.mean(), {"loss": error_B.detach().mean()})
+
+    def held_out(self, x: Tensor, given: Given, generator: torch.Generator) -> dict[str, Tensor]:
+        data = self.bridge.enter(x) * self.options.reach
+        by_time = {f"loss at t={t}": self._error(data, data.new_full((len(x),), t), given, generator) for t in BINS}
+        return {"loss": torch.stack(list(by_time.values())).mean(0), **by_time}
+
+    def sample(self, given: Given, options: DiffusionSampling, noise: Noise) -> Iterator[Step]:
+        times = grid(options.steps, options.shift)
+        start = noise.normal(*self.bridge.inner.value_shape)
+
+        def velocity(x: Tensor, t: float) -> Tensor:
+            t_B = x.new_full((len(x),), t)
+            if options.guidance == 1 or not given.values or not options.guide_from <= t <= options.guide_to:
+                return self.net(x, t_B, given).float()
+            with_all = self.net(x, t_B, given).float()
+            with_none = self.net(x, t_B, given.nothing()).float()
+            return with_none + options.guidance * (with_all - with_none)
+
+        for step, x, guess in solvers[options.solver](velocity, start, times):
+            seen = x if step == options.steps else guess
+            yield Step(step, options.steps, self.bridge.leave((seen / self.options.reach).clamp(-1, 1)))
+
+    def _error(self, data: Tensor, t_B: Tensor, given: Given, generator: torch.Generator) -> Tensor:
+        noise = normal_like(data, generator)
+        t = t_B.view(-1, *(1,) * (data.ndim - 1))
+        guess = self.net((1 - t) * noise + t * data, t_B, given)
+        return F.mse_loss(guess.float(), data - noise, reduction="none").flatten(1).mean(1)

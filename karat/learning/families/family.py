@@ -1,0 +1,107 @@
+"""Families: ways of learning to make values. They know spaces, never modalities.
+
+A family is an `nn.Module` built from the space to make, the spaces that are given, and its own options. The training loop asks it for one loss
+for each of its turns; optimizers, averages and schedules belong to the loop.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from karat.values.given import Given
+from karat.values.spaces import Space
+from karat.words.registry import Registry
+from karat.words.specs import Spec
+
+
+class FamilyOptions(Spec):
+    """What a family is told when it is built. Each family adds its own; `kind` names the family."""
+
+    kind: str
+
+
+class SamplingOptions(Spec):
+    """What a family is told when it samples. Each family adds its own, with good defaults."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a turn minimises, and the figures worth watching."""
+
+    total: Tensor
+    figures: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of sampling: `preview` is the best guess so far, and the values themselves when `done == total`."""
+
+    done: int
+    total: int
+    preview: Tensor
+
+
+class Noise:
+    """Randomness for sampling in which every sample has a stream of its own, so that batch mates never change a result."""
+
+    def __init__(self, seeds: Sequence[tuple[int, int]], device: torch.device | str = "cpu") -> None:
+        self.count, self.device = len(seeds), device
+        self._streams = [torch.Generator().manual_seed(stream_seed(*seed)) for seed in seeds]
+
+    def normal(self, *shape: int) -> Tensor:
+        """Draw (B, *shape) standard normal numbers."""
+        return torch.stack([torch.randn(shape, generator=stream) for stream in self._streams]).to(self.device)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Draw (B, *shape) numbers uniform in [0, 1)."""
+        return torch.stack([torch.rand(shape, generator=stream) for stream in self._streams]).to(self.device)
+
+
+class Family(Protocol):
+    """A way of learning. `turns` are trained one after the other in each step, each with parameters of its own."""
+
+    kind: ClassVar[str]
+    Options: ClassVar[type[FamilyOptions]]
+    Sampling: ClassVar[type[SamplingOptions]]
+    turns: tuple[str, ...]
+
+    def __init__(self, space: Space, given: Mapping[str, Space], options: Any) -> None: ...
+
+    def trained_in(self, turn: str) -> nn.Module:
+        """Give the module whose parameters this turn trains."""
+        ...
+
+    def loss(self, turn: str, x: Tensor, given: Given, generator: torch.Generator) -> Loss:
+        """Give the loss of one turn on a batch (B, *S[, C])."""
+        ...
+
+    def held_out(self, x: Tensor, given: Given, generator: torch.Generator) -> dict[str, Tensor]:
+        """Give losses per sample (B,) on data that training does not see, by name; the same generator state gives the same figures."""
+        ...
+
+    def sample(self, given: Given, options: Any, noise: Noise) -> Iterator[Step]:
+        """Make one value for each stream of `noise`."""
+        ...
+
+
+families: Registry[type[Family]] = Registry("family")
+
+
+def stream_seed(seed: int, index: int) -> int:
+    """Give the 63-bit seed of one sample's stream."""
+    return int.from_bytes(hashlib.sha256(f"karat {seed} {index}".encode()).digest()[:8], "big") >> 1
+
+
+def uniform(count: int, like: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw (count,) numbers uniform in [0, 1), one in each of `count` equal strata, in random order: less noisy losses than independent draws."""
+    strata = (torch.arange(count, device=generator.device) + torch.rand(count, generator=generator, device=generator.device)) / count
+    return strata[torch.randperm(count, generator=generator, device=generator.device)].to(like.device)
+
+
+def normal_like(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw standard normal numbers of the shape of `x`."""
+    return torch.randn(x.shape, generator=generator, device=generator.device).to(x.device)

@@ -1,0 +1,54 @@
+"""Optimizers by name. Each is a function (module, rate) → optimizer; the loop sets the rate as a share of each group's own."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from karat.words.registry import Registry
+
+optimizers: Registry[Callable[[nn.Module, float], Optimizer]] = Registry("optimizer")
+
+
+@optimizers.add("adamw")
+def adamw(module: nn.Module, rate: float) -> Optimizer:
+    """AdamW (Loshchilov & Hutter 2017, arXiv 1711.05101) with betas that suit short runs."""
+    return torch.optim.AdamW(module.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.01)
+
+
+@optimizers.add("adam")
+def adam(module: nn.Module, rate: float) -> Optimizer:
+    """Adam without momentum (Kingma & Ba 2014, arXiv 1412.6980), as adversarial training wants it."""
+    return torch.optim.Adam(module.parameters(), lr=rate, betas=(0.0, 0.99))
+
+
+@optimizers.add("adafactor")
+def adafactor(module: nn.Module, rate: float) -> Optimizer:
+    """Adafactor (Shazeer & Stern 2018, arXiv 1804.04235): little memory."""
+    return torch.optim.Adafactor(module.parameters(), lr=rate)
+
+
+@optimizers.add("muon")
+def muon(module: nn.Module, rate: float) -> Optimizer:
+    """Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) for the matrices of hidden layers, AdamW for everything else.
+
+    Muon's steps are scaled to the size of AdamW's (Liu et al. 2025, arXiv 2502.16982), so that one rate serves both.
+    """
+    from karat.work.muon import MuonWithAdamW
+
+    return MuonWithAdamW(module, rate)
+
+
+@optimizers.add("schedule-free")
+def schedule_free(module: nn.Module, rate: float) -> Optimizer:
+    """Schedule-free AdamW (Defazio et al. 2024, arXiv 2405.15682), which averages in place of a decay."""
+    from schedulefree import AdamWScheduleFree
+
+    optimizer: Optimizer = AdamWScheduleFree(module.parameters(), lr=rate, betas=(0.9, 0.99))
+    return optimizer
+
+
+def averages_itself(optimizer: Optimizer) -> bool:
+    """Say whether the optimizer keeps its own average of the weights and so wants neither decay nor a moving average."""
+    return "train_mode" in optimizer.param_groups[0]
