@@ -104,5 +104,3 @@ _SAYINGS = (
     ("malformed", "The records are damaged", "Restore the store from a backup."),
     ("not a database", "The records are damaged or were never a store's", "Restore the store from a backup, or give another path."),
 )
-
-

@@ -55,20 +55,19 @@ class Files:
             connection.execute(forget, [{"b_location": location, "b_raw": f.raw, "b_size": f.size, "b_stamp": f.stamp} for f in files])
             connection.execute(self._database.upsert(t, update=("name", "seen", "size", "stamp", "fields")), rows)
 
-    def describe(self, location: str, scan: str, described: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
-        """Add fields to the files of the given names, over those they have; give the names that the scan did not see."""
+    def describe(self, location: str, scan: str, said: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, str]]:
+        """Give fields to the files of the given names; give back the names that are "missing" or "repeated". The last one counts."""
         t = tables.files
-        missing = []
+        problems = []
         with self._database.writing() as connection:
-            for name, fields in described:
+            for name, fields in said:
                 here = and_(t.c.location == location, t.c.seen == scan, t.c.name == name)
                 found = connection.execute(select(t.c.fields).where(here)).first()
-                if found is None:
-                    missing.append(name)
-                    continue
-                joined = {**json.loads(found.fields or "{}"), **fields}
-                connection.execute(update(t).where(here).values(fields=canonical(joined).decode()))
-        return missing
+                if found is None or found.fields is not None:
+                    problems.append((name, "missing" if found is None else "repeated"))
+                if found is not None:
+                    connection.execute(update(t).where(here).values(fields=canonical(fields).decode()))
+        return problems
 
     def keep(self, location: str, kept: Sequence[tuple[bytes, str]], looks: dict[str, Look], *, look: str) -> None:
         """Note the blobs of files (by raw name) and what a look at them found, in one step."""

@@ -1,0 +1,43 @@
+"""Samples: one item of data each, with its labels, captions, numbers, origin and licence."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import Field
+
+from karat.store.store import Store
+from karat.words.errors import DataError
+from karat.words.specs import Spec, canonical, digest_of
+
+
+class Sample(Spec):
+    """One item of data. `facts` holds what a look at its file found, and the columns of its metadata that have no other place."""
+
+    id: str
+    name: str = Field(description="POSIX path inside the source, in Unicode's NFC form")
+    blob: str
+    modality: str = "image"
+    label: str | None = None
+    captions: dict[str, str] = Field(default_factory=dict)
+    numbers: dict[str, float] = Field(default_factory=dict)
+    group: str | None = None
+    source: str
+    licence: str | None = None
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+
+def sample_line(sample: Sample) -> bytes:
+    """Write a sample as one line of canonical JSON, without what its absence says as well."""
+    return canonical(sample.model_dump(exclude_defaults=True)) + b"\n"
+
+
+def samples_of(store: Store, ref: str) -> Iterator[Sample]:
+    """Stream the samples of a source, in the order of their names."""
+    source = store.get(ref)
+    if source.kind != "source" or source.made is None:
+        raise DataError(f"{ref} is a {source.kind}, no source.", repair="Give what `karat data import` named.")
+    licence = source.spec.get("licence")
+    for line in store.blobs.lines(source.made):
+        entry = Sample.from_json(line)
+        own = {"source": source.id, "id": digest_of([source.id, entry.name]), "licence": entry.licence or licence}
+        yield entry.model_copy(update=own)
