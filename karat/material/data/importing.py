@@ -11,15 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 from pydantic import Field
 
 from karat.material.data.looking import LOOK, Lookers
 from karat.material.data.metadata import described, metadata_rows
-from karat.material.data.samples import Sample, sample_line
+from karat.material.data.samples import Sample, batches, sample_line
 from karat.material.data.sources import Place, decoded, is_licence, is_metadata, is_picture, open_place
 from karat.store.files import Look, SeenFile
 from karat.store.store import Store
@@ -27,7 +26,6 @@ from karat.words.errors import DataError
 from karat.words.events import Event, Finding, Finished, Progress, Started, Warned
 from karat.words.specs import Spec, digest_of
 
-T = TypeVar("T")
 SPLITS = frozenset(("train", "training", "test", "testing", "validation", "valid", "val", "dev", "eval"))
 BATCH = 32
 SETTLE = 512
@@ -41,7 +39,7 @@ class ImportOptions(Spec):
     name: str | None = Field(default=None, description="what to call the source; the folder's name if not given")
     origin: str | None = Field(default=None, description="where the data comes from: an address, a person, a contract")
     licence: str | None = Field(
-        None, description="the licence of all of it, where its rows say no other; read from a LICENSE file if not given"
+        default=None, description="the licence of all of it, where its rows say no other; read from a LICENSE file if not given"
     )
     columns: dict[str, str] = Field(default_factory=dict, description="columns to rename, as in category=label")
 
@@ -86,7 +84,7 @@ def import_source(store: Store, path: Path, *, options: ImportOptions | None = N
 
 def _scan(store: Store, place: Place, location: str) -> _Scan:
     scan = _Scan(uuid.uuid4().hex)
-    for files in _batches(place.scan(), SETTLE):
+    for files in batches(place.scan(), SETTLE):
         pictures = []
         for file in files:
             if is_picture(file.name):
@@ -128,7 +126,7 @@ def _describe(store: Store, place: Place, location: str, *, scan: _Scan, columns
     for name, raw in scan.metadata:
         below, named = PurePosixPath(name).parent, False
         reopen: Callable[[], BinaryIO] = partial(place.open, raw)
-        for rows in _batches(metadata_rows(name, reopen), SETTLE):
+        for rows in batches(metadata_rows(name, reopen), SETTLE):
             said = []
             for number, row in rows:
                 file, fields = described(row, columns)
@@ -168,7 +166,7 @@ def _keep(store: Store, place: Place, location: str, *, scan: _Scan, workers: in
             pending.clear()
             looks.clear()
 
-        for files in _batches(store.files.missing(location, scan.id, look=LOOK), BATCH):
+        for files in batches(store.files.missing(location, scan.id, look=LOOK), BATCH):
             kept = _put(store, place, files)
             if lookers.full:
                 take()
@@ -235,7 +233,7 @@ def _list(store: Store, place: Place, location: str, *, scan: _Scan) -> tuple[st
 
 def _samples(store: Store, place: Place, location: str, *, scan: _Scan, by_folder: bool) -> Iterator[tuple[Sample, int]]:
     last, times = "", 1
-    for files in _batches(store.files.all(location, scan.id), SETTLE):
+    for files in batches(store.files.all(location, scan.id), SETTLE):
         looks = store.files.looks({file.blob for file in files if file.blob}, look=LOOK)
         for file in files:
             times = times + 1 if file.name == last else 1
@@ -297,8 +295,3 @@ def digest_of_nothing() -> str:
     import hashlib
 
     return hashlib.sha256(NOTHING).hexdigest()
-
-
-def _batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
-    while batch := list(islice(items, size)):
-        yield batch

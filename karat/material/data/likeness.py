@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from karat.material.data.groups import Groups, alone, join_pairs
 from karat.material.data.looking import SIDE
 
 COPY_DISTANCE = 0.01
@@ -28,15 +29,14 @@ PAIRS = 1 << 14
 FLAT = 1.0
 
 Prints = NDArray[np.uint8]
-Ints = NDArray[np.intp]
 
 
-def near_groups(prints: Prints, sides: NDArray[np.int64], *, distance: float) -> Iterator[tuple[int, Ints]]:
+def near_groups(prints: Prints, sides: NDArray[np.int64], *, distance: float) -> Iterator[tuple[int, Groups]]:
     """Give, as the search goes on, how many prints are done and the groups so far: for each print the first one of its group.
 
     `prints` has the shape (n, 16, 16); `sides` are the shorter sides of the pictures themselves; a distance of 0 finds nothing.
     """
-    groups: Ints = np.arange(len(prints))
+    groups = alone(len(prints))
     if distance > 0 and len(prints) > 1:
         crowd = max(CROWD_LEAST, int(CROWD_SHARE * len(prints)))
         for done in _join(prints, sides, groups=groups, distance=distance):
@@ -64,7 +64,7 @@ def allowed(sides: NDArray[np.int64], distance: float) -> NDArray[np.float64]:
     return least + (distance - least) * detail**2
 
 
-def _join(prints: Prints, sides: NDArray[np.int64], *, groups: Ints, distance: float) -> Iterator[int]:
+def _join(prints: Prints, sides: NDArray[np.int64], *, groups: Groups, distance: float) -> Iterator[int]:
     """Join the groups of all pairs that look alike, in place."""
     limits = allowed(sides, distance)
     seen = np.flatnonzero(~is_flat(prints))
@@ -86,7 +86,9 @@ def _join(prints: Prints, sides: NDArray[np.int64], *, groups: Ints, distance: f
         yield start + len(block)
 
 
-def _join_alike(prints: Prints, groups: Ints, *, a: Ints, b: Ints, limit: NDArray[np.float64], flip: bool) -> None:
+def _join_alike(
+    prints: Prints, groups: Groups, *, a: NDArray[np.intp], b: NDArray[np.intp], limit: NDArray[np.float64], flip: bool
+) -> None:
     apart = groups[a] != groups[b]
     a, b, limit = a[apart], b[apart], limit[apart]
     if not len(a):
@@ -94,35 +96,17 @@ def _join_alike(prints: Prints, groups: Ints, *, a: Ints, b: Ints, limit: NDArra
     right = prints[b][:, :, ::-1] if flip else prints[b]
     alike = 1 - np.einsum("ni,ni->n", _unit(prints[a]), _unit(right)) <= limit
     if alike.any():
-        groups[:] = _joined(groups, a[alike], b[alike])
+        groups[:] = join_pairs(groups, zip(a[alike].tolist(), b[alike].tolist(), strict=True))
 
 
-def _joined(groups: Ints, a: Ints, b: Ints) -> Ints:
-    """Join the groups of pairs; a group is named by its first member, which `parents` always points down to."""
-    parents = groups.copy()
-
-    def first(one: int) -> int:
-        while parents[one] != one:
-            parents[one] = parents[parents[one]]
-            one = int(parents[one])
-        return one
-
-    for left, right in zip(a.tolist(), b.tolist(), strict=True):
-        low, high = sorted((first(left), first(right)))
-        parents[high] = low
-    while not np.array_equal(further := parents[parents], parents):
-        parents = further
-    return parents
-
-
-def _disperse(prints: Prints, sides: NDArray[np.int64], *, groups: Ints, distance: float, crowd: int) -> None:
+def _disperse(prints: Prints, sides: NDArray[np.int64], *, groups: Groups, distance: float, crowd: int) -> None:
     """Search each group that is a crowd again with a smaller distance, in place, down to that of copies."""
     if distance < COPY_DISTANCE:
         return
     names, sizes = np.unique(groups, return_counts=True)
     for name in names[sizes > crowd]:
         members = np.flatnonzero(groups == name)
-        within: Ints = np.arange(len(members))
+        within = alone(len(members))
         for _ in _join(prints[members], sides[members], groups=within, distance=distance):
             pass
         _disperse(prints[members], sides[members], groups=within, distance=distance / 2, crowd=crowd)

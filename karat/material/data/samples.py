@@ -1,13 +1,16 @@
 """Samples: one item of data each, with its labels, captions, numbers, origin and licence."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
 
 from pydantic import Field
 
 from karat.store.store import Store
 from karat.words.errors import DataError
 from karat.words.specs import Spec, canonical, digest_of
+
+T = TypeVar("T")
 
 
 class Sample(Spec):
@@ -41,3 +44,10 @@ def samples_of(store: Store, ref: str) -> Iterator[Sample]:
         entry = Sample.from_json(line)
         own = {"source": source.id, "id": digest_of([source.id, entry.name]), "licence": entry.licence or licence}
         yield entry.model_copy(update=own)
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Stream items in lists of some length; the last one may be shorter."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch

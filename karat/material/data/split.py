@@ -20,10 +20,10 @@ SPLIT_NAMES = ("train", "validation", "test", "judge")
 class Fractions(Spec):
     """How much of the data goes where. They need not add up to one: what counts is their proportion."""
 
-    train: float = Field(0.62, ge=0, description="what the generator learns from")
-    validation: float = Field(0.08, ge=0, description="what the checkpoint is chosen by")
-    test: float = Field(0.18, ge=0, description="what the final scores are measured on")
-    judge: float = Field(0.12, ge=0, description="what the metrics' own feature net learns from; the generator never sees it")
+    train: float = Field(default=0.62, ge=0, description="what the generator learns from")
+    validation: float = Field(default=0.08, ge=0, description="what the checkpoint is chosen by")
+    test: float = Field(default=0.18, ge=0, description="what the final scores are measured on")
+    judge: float = Field(default=0.12, ge=0, description="what the metrics' own feature net learns from; the generator never sees it")
 
     @model_validator(mode="after")
     def _train_something(self) -> Self:
@@ -59,26 +59,6 @@ def split(groups: NDArray[np.intp], labels: Sequence[Hashable], *, fractions: Fr
         for label, of in inside[group].items():
             lacks_of[label][place] -= of
     return given[member]
-
-
-def joined(groups: NDArray[np.intp], keys: Sequence[Hashable | None]) -> NDArray[np.intp]:
-    """Join the groups of all samples that have the same key; None is no key."""
-    parents = groups.copy()
-    seen: dict[Hashable, int] = {}
-
-    def top(one: int) -> int:
-        while parents[one] != one:
-            parents[one] = parents[parents[one]]
-            one = int(parents[one])
-        return one
-
-    for sample, key in enumerate(keys):
-        if key is not None:
-            low, high = sorted((top(seen.setdefault(key, sample)), top(sample)))
-            parents[high] = low
-    while not np.array_equal(further := parents[parents], parents):
-        parents = further
-    return parents
 
 
 def _labels_inside(member: NDArray[np.intp], labels: Sequence[Hashable], count: int) -> list[Counter[Hashable]]:

@@ -1,0 +1,131 @@
+"""Batches: the samples of a split as packed values on disk, and the order in which training sees them.
+
+The order is a permutation for each pass through the data, drawn from (seed, pass), so a step's batch depends on nothing but its number.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from karat.learning.families.family import stream_seed
+from karat.material.data.rows import Rows, RowWriter
+from karat.material.data.samples import Sample
+from karat.material.data.snapshots import Snapshot
+from karat.store.store import Store
+from karat.values.augment import AugmentSpec, augment
+from karat.values.codecs.codec import Codec
+from karat.values.given import Given
+from karat.words.errors import DataError
+from karat.words.specs import digest_of
+
+
+class EncodedSplit:
+    """One split of a snapshot, encoded: what is to be made, what is given, and which samples have it."""
+
+    def __init__(self, folder: Path, made: Codec, given: Mapping[str, Codec]) -> None:
+        self.made, self.given = made, dict(given)
+        self._made = Rows(folder / "made.npy")
+        self._given = {name: Rows(folder / f"given-{name}.npy") for name in given}
+        self._keep = {name: Rows(folder / f"keep-{name}.npy") for name in given}
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def values(self, indices: Any) -> Tensor:
+        """Give what is to be made at some positions: (B, *S[, C])."""
+        return self.made.value(torch.from_numpy(np.array(self._made.take(indices))))
+
+    def conditions(self, indices: Any) -> Given:
+        """Give what is given there."""
+        values = {name: codec.value(torch.from_numpy(np.array(self._given[name].take(indices)))) for name, codec in self.given.items()}
+        return Given(values, {name: torch.from_numpy(np.array(rows.take(indices))) for name, rows in self._keep.items()})
+
+    def batches(self, size: int = 64) -> Iterator[tuple[Tensor, Given]]:
+        """Go through the split once, in its own order."""
+        for first in range(0, len(self), size):
+            indices = range(first, min(first + size, len(self)))
+            yield self.values(indices), self.conditions(indices)
+
+
+def encode_split(store: Store, snapshot: Snapshot, split: str, made: Codec, given: Mapping[str, Codec]) -> EncodedSplit:
+    """Encode a split once and keep it; the same snapshot and codecs find it again. Raises DataError for an empty split."""
+    states = {name: [codec.kind, codec.state()] for name, codec in {**given, "": made}.items()}
+    folder = store.folder / "encoded" / f"{snapshot.id[:16]}-{split}-{digest_of(states)[:16]}"
+    if not (folder / "whole").exists():
+        count = snapshot.counts.get(split, 0)
+        if count == 0:
+            raise DataError(f"The {split} part of the snapshot is empty.", repair="Bring more samples, or give that part a larger share.")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        _encode(store, snapshot.samples(split), count, folder, made=made, given=given)
+        (folder / "whole").touch()
+    return EncodedSplit(folder, made, given)
+
+
+def _encode(store: Store, samples: Iterator[Sample], count: int, folder: Path, *, made: Codec, given: Mapping[str, Codec]) -> None:
+    blanks = {name: codec.encode(_any_source(codec)) * 0 for name, codec in given.items()}
+    with ExitStack() as files:
+        writers: dict[str, RowWriter] = {}
+
+        def put(name: str, row: np.ndarray) -> None:
+            if name not in writers:
+                writers[name] = files.enter_context(RowWriter(folder / f"{name}.npy", row, count))
+            writers[name].write(row)
+
+        for sample in samples:
+            put("made", made.encode(store.read(sample.blob)))
+            for name, codec in given.items():
+                source = condition_of(sample, name)
+                put(f"given-{name}", blanks[name] if source is None else codec.encode(source))
+                put(f"keep-{name}", np.array(source is not None))
+
+
+def condition_of(sample: Sample, name: str) -> Any:
+    """Give what a sample offers as the condition `name`: its label, its numbers, or the caption of that column; None when it has none."""
+    if name == "label":
+        return sample.label
+    if name == "numbers":
+        return sample.numbers or None
+    return sample.captions.get(name)
+
+
+def condition_kind(name: str) -> str:
+    """Give the kind of codec that reads the condition `name`."""
+    return name if name in ("label", "numbers") else "text"
+
+
+def _any_source(codec: Codec) -> Any:
+    """Give some source that the codec can encode, for the shape of its rows."""
+    return codec.decode(codec.space.random(1, torch.Generator().manual_seed(0))[0])
+
+
+class TrainingData:
+    """What the training loop asks for."""
+
+    def __init__(self, train: EncodedSplit, validation: EncodedSplit, augmentation: AugmentSpec, *, seed: int) -> None:
+        self.train, self.validation, self.augmentation, self.seed = train, validation, augmentation, seed
+        self._orders: dict[int, Tensor] = {}
+
+    def batch(self, step: int, size: int, generator: torch.Generator) -> tuple[Tensor, Given]:
+        indices = self._indices(step * size, size)
+        return augment(self.train.values(indices), self.augmentation, generator), self.train.conditions(indices)
+
+    def held_out(self) -> Iterator[tuple[Tensor, Given]]:
+        return self.validation.batches()
+
+    def _indices(self, first: int, size: int) -> list[int]:
+        count = len(self.train)
+        return [int(self._order(place // count)[place % count]) for place in range(first, first + size)]
+
+    def _order(self, passing: int) -> Tensor:
+        if passing not in self._orders:
+            generator = torch.Generator().manual_seed(stream_seed(self.seed, -passing - (1 << 41)))
+            self._orders = {p: o for p, o in self._orders.items() if p == passing - 1}
+            self._orders[passing] = torch.randperm(len(self.train), generator=generator)
+        return self._orders[passing]

@@ -1,0 +1,63 @@
+"""Rows on disk: one packed array for each sample, read by position, so that memory does not grow with the number of samples."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+IN_MEMORY = 64 << 20
+"""Files up to this many bytes are read whole at once; from larger ones each row is read when it is asked for."""
+
+
+class Rows:
+    """The rows of a .npy file."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(file)
+            self._offset = file.tell()
+        self._size = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+        self._file = path.open("rb")
+        self._whole = np.load(path) if self._size * len(self) <= IN_MEMORY else None
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def take(self, indices: Iterable[int]) -> np.ndarray:
+        """Give the rows at some positions, in their order: (len(indices), *row)."""
+        if self._whole is not None:
+            return self._whole[np.fromiter(indices, np.int64)]
+        handle = self._file.fileno()
+        parts = [os.pread(handle, self._size, self._offset + int(index) * self._size) for index in indices]
+        return np.frombuffer(b"".join(parts), self.dtype).reshape(len(parts), *self.shape[1:])
+
+
+class RowWriter:
+    """Writes rows one after the other; the file appears whole, under its name, when the block ends without an error."""
+
+    def __init__(self, path: Path, first: np.ndarray, count: int) -> None:
+        self._path, self._temporary = path, path.with_name(f".{path.name}.{os.getpid()}")
+        self._dtype, self._shape, self._left = first.dtype, first.shape, count
+        self._file = self._temporary.open("wb")
+        header = {"descr": np.lib.format.dtype_to_descr(first.dtype), "fortran_order": False, "shape": (count, *first.shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def write(self, row: np.ndarray) -> None:
+        assert row.shape == self._shape and row.dtype == self._dtype, f"row {row.dtype} {row.shape} among {self._dtype} {self._shape}"
+        self._file.write(row.tobytes())
+        self._left -= 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+        if kind is not None:
+            self._temporary.unlink(missing_ok=True)
+            return
+        assert self._left == 0, f"{self._left} rows are missing"
+        self._temporary.rename(self._path)
