@@ -272,7 +272,7 @@ def test_errors_say_what_is_wrong(tmp_path):
         open_picture(file_of(four_colours(200, 200), "JPEG")[:700])
 
 
-@pytest.mark.parametrize("side", [9_000, 12_000, 50_000])
+@pytest.mark.parametrize("side", [11_000, 13_000, 50_000])
 def test_a_pixel_bomb_is_refused_before_it_is_decoded(side):
     head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b"")]

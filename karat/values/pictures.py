@@ -20,7 +20,7 @@ from karat.words.specs import Spec
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
-PIXEL_LIMIT = 64_000_000
+PIXEL_LIMIT = 100_000_000
 """More pixels than this are not decoded: a file of a few kilobytes can claim billions."""
 
 _ORIENTATION = 0x0112
