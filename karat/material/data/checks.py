@@ -42,7 +42,7 @@ class CheckPolicy(Spec):
     max_aspect: float = Field(default=4.0, gt=1, description="how many times longer one side may be than the other")
     max_pixels: int = Field(default=MAX_PIXELS, ge=1, description="pixels that a picture may unfold to")
     max_imbalance: float = Field(default=10.0, gt=1, description="how many times more samples one class may have than another")
-    near_distance: float = Field(default=0.08, ge=0, le=1, description="how far near duplicates may differ, 0 for not looking for any")
+    near_distance: float = Field(default=0.07, ge=0, le=1, description="how far near duplicates may differ, 0 for not looking for any")
     drop: tuple[str, ...] = Field(
         default=("bomb", "empty", "exact-duplicate", "too-small", "truncated", "unreadable"),
         description="the checks whose findings leave a sample out",
