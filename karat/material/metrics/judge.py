@@ -100,7 +100,7 @@ class Judge:
     def load(cls, tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> "Judge":
         """Build the judge that `tensors` and `facts` describe."""
         shape, answers = facts["shape"], facts["answers"]
-        assert isinstance(shape, list | tuple) and isinstance(answers, int)
+        assert isinstance(shape, list) and isinstance(answers, int)
         net = JudgeNet((shape[0], shape[1], shape[2]), len(tensors["mean"]), answers)
         net.load_state_dict({key.removeprefix("net."): value for key, value in tensors.items() if key.startswith("net.")})
         judge = cls(net, facts)
@@ -127,7 +127,7 @@ def train_judge(values: Tensor, labels: Tensor | None, options: JudgeOptions, *,
         net = JudgeNet(shape, options.width, classes)
     steps = options.steps or _steps(net, shape, options.batch)
     yield from _fit(net, x_NHWC, labels, options, _Course(steps, learned, generator))
-    facts = {"learned": learned, "shape": shape, "answers": classes, "steps": steps, "values": len(x_NHWC), **options.model_dump()}
+    facts = {"learned": learned, "shape": list(shape), "answers": classes, "steps": steps, "values": len(x_NHWC), **options.model_dump()}
     judge = Judge(net, facts)
     # The scale comes from slightly disturbed pictures: on those it was trained on, the features are more extreme than on any others.
     mild = Disturbance(shift=0.05, zoom=0.05, noise=0.05)

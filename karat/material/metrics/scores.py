@@ -7,7 +7,7 @@ the place of the made ones (the floor) and with noise, the mean and resampled tr
 import zlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -15,10 +15,11 @@ from torch import Tensor
 
 from karat.words.events import Event
 from karat.words.registry import Registry
-from karat.words.specs import Spec
+from karat.words.specs import Spec, Where
 
 T = TypeVar("T")
 Need = Literal["labels", "targets"]
+UNLIMITED = (-float("inf"), float("inf"))
 
 
 class Interval(Spec):
@@ -53,6 +54,46 @@ class Score(Spec):
         if self.floor is None:
             return False
         return self.high >= self.floor.low if self.higher_is_better else self.low <= self.floor.high
+
+
+class SpaceFacts(Spec):
+    """Where values were compared: without the digest of the space the numbers mean nothing."""
+
+    name: str
+    space_digest: str
+    width: int
+    facts: dict[str, Any] = {}
+
+
+class Neighbours(Spec):
+    """A made picture (its row), its nearest training picture and its nearest held-out one, with the distances."""
+
+    made: int
+    copied: bool
+    training_row: int
+    training_name: str
+    training_distance: float
+    held_out_row: int
+    held_out_distance: float
+
+
+class Evaluation(Spec):
+    """All scores of one set of made values, the spaces they were taken in, and the neighbours worth looking at."""
+
+    scores: tuple[Score, ...]
+    spaces: tuple[SpaceFacts, ...]
+    counts: dict[str, int]
+    originality: dict[str, Any]
+    neighbours: tuple[Neighbours, ...]
+    options: dict[str, Any]
+    seconds: float = Where(0.0)
+
+    def __getitem__(self, name: str) -> Score:
+        return next(score for score in self.scores if score.name == name)
+
+    def figures(self) -> dict[str, float]:
+        """Give each score's bare value by name."""
+        return {score.name: score.value for score in self.scores}
 
 
 @dataclass(frozen=True)
@@ -108,7 +149,7 @@ class Metric:
 metrics: Registry[Metric] = Registry("metric")
 
 
-def interval(value: float, draws: Tensor, counts: tuple[int, int], limits: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
+def interval(value: float, draws: Tensor, counts: tuple[int, int], limits: tuple[float, float] = UNLIMITED) -> Interval:
     """Give the 95 % interval around `value` with the spread of `draws`.
 
     A resample repeats values, which moves most of these statistics (a repeated value narrows a covariance, empties a manifold). That move

@@ -23,7 +23,7 @@ from karat.material.metrics.disturb import mirrored, shifted
 from karat.material.metrics.features import bounded
 from karat.material.metrics.judge import Judge
 from karat.words.errors import DataError, ReleaseError
-from karat.words.events import Event, Progress, Started
+from karat.words.events import Event, Progress, Started, Warned
 from karat.words.specs import Spec, canonical
 
 FORMAT = 1
@@ -31,6 +31,8 @@ BLOCK = 8192
 QUERIES = 64
 PLANTED = 256
 FEATURE_RANGE = 6.0
+SAME = 0.02
+"""A held-out picture this near to a training picture is the same picture, and would make every copy look normal."""
 TENSORS_FILE, FACTS_FILE = "originality.safetensors", "originality.json"
 
 
@@ -40,7 +42,7 @@ class OriginalityOptions(Spec):
     side: int = 16
     shift: int = 1
     mirror: bool = True
-    quantile: float = Field(default=0.005, gt=0, le=0.1)
+    quantile: float = Field(default=0.01, gt=0, le=0.1)
     seed: int = 0
 
 
@@ -254,10 +256,16 @@ def build_index(
         facts["judge"] = judge.facts
     index = OriginalityIndex(tensors, facts, names)
     near = index.nearest(held_out)
-    index.tensors["held_out"] = near.distance.sort().values
+    honest = near.distance > SAME
+    if not honest.all():
+        yield Warned(message=f"{int((~honest).sum())} held-out pictures are in the training set too; no verdict is read from them.")
+    if not honest.any():
+        raise DataError("Every held-out picture is in the training set too.", repair="Split the data again, near duplicates together.")
+    index.tensors["held_out"] = near.distance[honest].sort().values
     if near.feature_distance is not None:
-        index.tensors["held_out_features"] = near.feature_distance.sort().values
-    index.facts["false_alarms"] = float(index.copied(near).float().mean())
+        index.tensors["held_out_features"] = near.feature_distance[honest].sort().values
+    index.facts["leaks"] = int((~honest).sum())
+    index.facts["false_alarms"] = float(index.copied(near)[honest].float().mean())
     index.facts["detected"] = detection(index, planted.values(), seed=options.seed)
     return index
 
