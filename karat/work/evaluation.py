@@ -99,13 +99,13 @@ class Yardstick:
         return {name: Side(found, pixels, probabilities, of.labels, of.targets) for name, found in features.items()}
 
 
-def prepare(real: Reality, options: EvaluationOptions) -> Generator[Event, None, Yardstick]:
-    """Make the yardstick: train the judge on its own split, go once through the training set. Yields progress, returns the yardstick."""
+def prepare(real: Reality, options: EvaluationOptions, *, judge: Judge | None = None) -> Generator[Event, None, Yardstick]:
+    """Make the yardstick: train the judge on its own split (unless one is given), go once through the training set. Yields progress, returns it."""
     for name in ("validation", "test", "judge"):
         if len(getattr(real, name)) < 8:
             repair = "Give the split a larger share, or bring more data."
             raise DataError(f"The {name} split holds {len(getattr(real, name))} values; measuring needs at least 8.", repair=repair)
-    judge = yield from train_judge(real.judge.values, real.judge.labels, options.judge, classes=len(real.classes))
+    judge = judge or (yield from train_judge(real.judge.values, real.judge.labels, options.judge, classes=len(real.classes)))
     random_conv = RandomConv(real.judge.values.shape[-1], typical=real.judge.values)
     spaces = (judge, random_conv, *(OwnNetwork(network) for network in options.networks))
     seen = _Seen(real.train, options)

@@ -25,8 +25,8 @@ class TrainingPlan(Spec):
     bf16: bool = False
     seed: int = 0
     checks: int = Field(10, ge=0, description="how many times the held-out data is looked at")
-    judged: int = Field(4, ge=0, description="how many of the last checks also score generated samples and stand for choice")
-    samples: int = Field(256, ge=2, description="how many samples each of those makes")
+    judged: int = Field(3, ge=0, description="how many of the last checks also score generated samples and stand for choice")
+    samples: int = Field(192, ge=2, description="how many samples each of those makes")
     keep: int = Where(2, ge=1, description="checkpoints kept")
     save_minutes: float = Where(2.0, gt=0)
     device: str = Where("auto")

@@ -6,7 +6,7 @@ from its last checkpoint ends in the same weights, to the bit, as one that was n
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +24,11 @@ from karat.work.checkpoints import optimizer_state, read_checkpoint, restore_opt
 from karat.work.optimizers import averages_itself, optimizers
 from karat.work.plans import TrainingPlan
 
+SHOWN = 16
+"""Samples drawn at each check."""
+MOST_JUDGING = 0.3
+"""The share of the time left, when a budget of minutes comes to its fall, that may go into judging samples."""
+
 
 class Data(Protocol):
     """What the loop asks of the data."""
@@ -37,13 +42,27 @@ class Data(Protocol):
         ...
 
 
-Judge = Callable[[Model], dict[str, float]]
-"""Scores samples of a model against held-out data. `score` is to be minimised; `memorised` above 1 rules a checkpoint out."""
+Look = Callable[[Model, int, bool], dict[str, float]]
+"""Looks at the averaged model at a step and, when it is to judge, scores samples; the checkpoint with the lowest `choice` is chosen."""
+
+
+@dataclass
+class Clock:
+    """Where the time of a run went, in seconds."""
+
+    stepping: float = 0.0
+    looking: float = 0.0
+    looked: int = 0
+    """Samples that were drawn while looking."""
+
+    @property
+    def total(self) -> float:
+        return self.stepping + self.looking
 
 
 @dataclass
 class Run:
-    """A training in progress."""
+    """A training in progress. `steps` and `falls`, over which the rate falls to nothing, stay open while the budget is in minutes."""
 
     model: Model
     plan: TrainingPlan
@@ -51,7 +70,9 @@ class Run:
     average: Average
     step: int = 0
     steps: int | None = None
-    seconds: float = 0.0
+    falls: int = 0
+    judged: int = 0
+    clock: Clock = field(default_factory=Clock)
     checked: int = 0
     best: dict[str, Any] = field(default_factory=dict)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
@@ -60,36 +81,31 @@ class Run:
         """Give how much of the budget is used, from 0 to 1."""
         if self.steps is not None:
             return self.step / self.steps
-        return self.seconds / (60 * (self.plan.minutes or 1))
+        return min(self.clock.total / (60 * (self.plan.minutes or 1)), 0.999)
 
     def rate_share(self) -> float:
         """Give the learning rate as a share of its highest: a rise, a plateau, a straight fall (Hu et al. 2024, arXiv 2404.06395)."""
         rise = min(1.0, (self.step + 1) / max(1, self.plan.warmup))
+        return rise if self.steps is None else min(rise, (self.steps - self.step) / max(1, self.falls))
+
+    def settle(self) -> None:
+        """Fix the number of steps once a budget of minutes comes to the fall: as many as fit beside the judging."""
+        if self.steps is not None or self.progress() < 1 - self.plan.decay:
+            return
+        left = 60 * (self.plan.minutes or 1) - self.clock.total
+        judging = self.plan.samples * self.clock.looking / max(1, self.clock.looked)
+        self.judged = min(self.judged, max(1, int(MOST_JUDGING * left / max(judging, 1e-9))))
+        self.falls = max(1, round((left - self.judged * judging) / (self.clock.stepping / self.step)))
+        self.steps = self.step + self.falls
+
+    def judged_steps(self) -> set[int]:
+        """Give the steps whose samples are scored: the last one, and others before it in the second half of the fall."""
         if self.steps is None:
-            return rise
-        falls = self.steps - plateau(self.steps, self.plan.decay)
-        return min(rise, (self.steps - self.step) / max(1, falls))
-
-    def settle_steps(self) -> None:
-        """Fix the number of steps once a budget of minutes has reached the fall: the speed so far says how many fit."""
-        if self.steps is None and self.progress() >= 1 - self.plan.decay:
-            self.steps = steps_for(self.step, self.plan.decay)
+            return set()
+        return {self.steps - self.falls * k // (2 * self.judged) for k in range(self.judged)}
 
 
-def plateau(steps: int, decay: float) -> int:
-    """Give the step at which the rate begins to fall."""
-    return steps - round(steps * decay)
-
-
-def steps_for(reached: int, decay: float) -> int:
-    """Give the number of steps whose plateau ends at the step just reached."""
-    steps = max(1, round(reached / max(1e-9, 1 - decay)))
-    while plateau(steps, decay) < reached:
-        steps += 1
-    return steps
-
-
-def train(model: Model, data: Data, plan: TrainingPlan, folder: Path, *, judge: Judge | None = None, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+def train(model: Model, data: Data, plan: TrainingPlan, folder: Path, *, look: Look | None = None, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
     """Train until the budget is used, from the newest checkpoint in `folder` if there is one.
 
     Ends with Finished, whose figures name the chosen step; `folder` then holds a last checkpoint with the chosen weights under `chosen/`.
@@ -99,26 +115,26 @@ def train(model: Model, data: Data, plan: TrainingPlan, folder: Path, *, judge: 
     if (found := read_checkpoint(folder)) is not None:
         restore(run, *found)
     yield Started(what="training", total=run.steps, unit="step")
-    saved_at, shown_at, clock = time.monotonic(), 0.0, time.monotonic()
-    while run.progress() < 1:
+    saved_at, shown_at, now = time.monotonic(), 0.0, time.monotonic()
+    while run.steps is None or run.step < run.steps:
         if stop():
             yield save(run, folder)
             raise Cancelled(f"Stopped at step {run.step}; everything is kept.", repair="Give the same command again to go on.")
         figures = take_step(run, data)
-        run.seconds, clock = run.seconds + time.monotonic() - clock, time.monotonic()
-        run.settle_steps()
-        if clock - shown_at > 0.5 or run.progress() >= 1:
-            shown_at = clock
+        run.clock.stepping, now = run.clock.stepping + time.monotonic() - now, time.monotonic()
+        run.settle()
+        if now - shown_at > 0.5 or run.step == run.steps:
+            shown_at = now
             yield Progress(done=run.step, total=run.steps, seconds_left=seconds_left(run), figures=as_floats(run, figures))
         if due(run):
-            yield check(run, data, judge)
-            run.seconds, clock = run.seconds + time.monotonic() - clock, time.monotonic()
-        if clock - saved_at > 60 * plan.save_minutes:
+            yield check(run, data, look)
+            run.clock.looking, now = run.clock.looking + time.monotonic() - now, time.monotonic()
+        if now - saved_at > 60 * plan.save_minutes:
             yield save(run, folder)
             saved_at = time.monotonic()
     yield save(run, folder)
     chosen = int(run.best.get("step", run.step))
-    yield Finished(what="training", summary=f"{run.step} steps; step {chosen} was chosen", figures={"steps": run.step, "seconds": run.seconds, "chosen": chosen})
+    yield Finished(what="training", summary=f"{run.step} steps; step {chosen} was chosen", figures={"steps": run.step, "seconds": run.clock.total, "chosen": chosen})
 
 
 def begin(model: Model, plan: TrainingPlan) -> Run:
@@ -127,7 +143,7 @@ def begin(model: Model, plan: TrainingPlan) -> Run:
     for optimizer in built.values():
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
-    return Run(model, plan, built, Average(model, plan.average), steps=plan.steps)
+    return Run(model, plan, built, Average(model, plan.average), steps=plan.steps, falls=round((plan.steps or 0) * plan.decay), judged=plan.judged)
 
 
 def take_step(run: Run, data: Data) -> dict[str, Tensor]:
@@ -175,22 +191,22 @@ def take_turn(run: Run, turn: str, optimizer: Optimizer, x: Tensor, given: Given
 
 
 def due(run: Run) -> bool:
-    """Say whether a look at the held-out data is due: `checks` times, evenly over the budget, the last at its end."""
-    wanted = int(run.progress() * run.plan.checks + 1e-9)
-    return run.progress() >= 1 and run.checked < max(1, run.plan.checks) or wanted > run.checked
+    """Say whether a look at the held-out data is due: `checks` times evenly over the budget, where samples are judged, and at the end."""
+    return run.step == run.steps or run.step in run.judged_steps() or int(run.progress() * run.plan.checks) > run.checked
 
 
-def check(run: Run, data: Data, judge: Judge | None) -> Event:
-    """Measure the averaged weights on held-out data; let the judge score samples in the last checks, and remember the best."""
-    run.checked = max(run.checked + 1, int(run.progress() * run.plan.checks + 1e-9))
+def check(run: Run, data: Data, look: Look | None) -> Event:
+    """Measure the averaged weights on held-out data; look at samples, and remember the best of those that were judged."""
+    run.checked = max(run.checked, int(run.progress() * run.plan.checks))
+    judging = run.step in run.judged_steps()
     with run.average.applied(run.optimizers.values()):
         figures = held_out_losses(run.model, data, run.plan.seed)
-        if judge is not None and run.checked > run.plan.checks - run.plan.judged:
-            judged = judge(run.model)
-            figures |= judged
-            if judged.get("memorised", 0.0) <= 1 and judged["score"] < run.best.get("score", float("inf")):
-                choose(run, judged)
-        if run.progress() >= 1 and not run.best_weights:
+        if look is not None:
+            run.clock.looked += run.plan.samples if judging else SHOWN
+            figures |= look(run.model, run.step, judging)
+        if figures.get("choice", float("inf")) < run.best.get("choice", float("inf")):
+            choose(run, {name: value for name, value in figures.items() if not name.startswith("held-out")})
+        if run.step == run.steps and not run.best_weights:
             choose(run, {})
     return Scored(step=run.step, figures=figures)
 
@@ -220,7 +236,7 @@ def save(run: Run, folder: Path) -> Saved:
     tensors = {f"model/{name}": value for name, value in run.model.state_dict().items()}
     tensors |= {f"average/{name}": value for name, value in run.average.weights.items()}
     tensors |= {f"best/{name}": value for name, value in run.best_weights.items()}
-    facts: dict[str, Any] = {"steps": run.steps, "seconds": run.seconds, "checked": run.checked, "best": run.best, "optimizers": {}}
+    facts: dict[str, Any] = {"steps": run.steps, "falls": run.falls, "judged": run.judged, "clock": asdict(run.clock), "checked": run.checked, "best": run.best, "optimizers": {}}
     for turn, optimizer in run.optimizers.items():
         parts, facts["optimizers"][turn] = optimizer_state(turn, optimizer)
         tensors |= {f"optimizer/{place}": value for place, value in parts.items()}
@@ -239,7 +255,8 @@ def restore(run: Run, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None
     run.best, run.best_weights = facts["best"], parts["best"]
     for turn, optimizer in run.optimizers.items():
         restore_optimizer(turn, optimizer, parts["optimizer"], facts["optimizers"][turn])
-    run.step, run.steps, run.seconds, run.checked = facts["step"], facts["steps"], facts["seconds"], facts["checked"]
+    run.step, run.steps, run.falls, run.checked = facts["step"], facts["steps"], facts["falls"], facts["checked"]
+    run.judged, run.clock = facts["judged"], Clock(**facts["clock"])
 
 
 def chosen_weights(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -254,10 +271,10 @@ def chosen_weights(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def seconds_left(run: Run) -> float | None:
     if run.steps is None:
-        return 60 * (run.plan.minutes or 0) - run.seconds
-    return run.seconds / max(1, run.step) * (run.steps - run.step)
+        return 60 * (run.plan.minutes or 0) - run.clock.total
+    return run.clock.total / max(1, run.step) * (run.steps - run.step)
 
 
 def as_floats(run: Run, figures: dict[str, Tensor]) -> dict[str, float]:
-    rate = {"samples per second": run.step * run.plan.batch / max(run.seconds, 1e-9), "rate": run.plan.rate * run.rate_share()}
+    rate = {"samples per second": run.step * run.plan.batch / max(run.clock.stepping, 1e-9), "rate": run.plan.rate * run.rate_share()}
     return {name: float(value) for name, value in figures.items()} | rate

@@ -1,0 +1,106 @@
+"""Generation: from a model and a request to media, the same bytes for the same release, request and seed, whatever else is made beside it.
+
+Samples are always computed in groups of `GROUP`, the last one filled up: the same arithmetic runs for one picture as for a thousand, and within
+a group each sample depends on its own row and its own stream of noise alone.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from karat.learning.models import Model
+from karat.values.codecs import image, label, numbers, text  # noqa: F401 - the built-in codecs register themselves
+from karat.values.codecs.codec import Codec, codecs
+from karat.values.given import Given
+from karat.words.errors import SpecError
+from karat.words.events import Event
+from karat.words.specs import Spec
+from karat.work.plans import FittedCodec, RunSpec
+
+GROUP = 8
+
+
+class Request(Spec):
+    """What is asked of a model: how many, under what, from which seed, with which sampling options."""
+
+    count: int = Field(1, ge=1)
+    seed: int = 0
+    first: int = Field(0, ge=0, description="index of the first sample: 0 to 63 and 64 to 127 are the same as 0 to 127")
+    given: dict[str, Any] = {}
+    sampling: dict[str, Any] = {}
+
+
+class Previewed(Event):
+    """A step of generation: how far, of how many."""
+
+    kind: Literal["previewed"] = "previewed"
+    done: int
+    total: int
+    group: int
+    groups: int
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A model with its codecs, ready to make media."""
+
+    model: Model
+    made: Codec
+    given: Mapping[str, Codec]
+
+    @classmethod
+    def of(cls, spec: RunSpec, weights: Mapping[str, Tensor]) -> "Ready":
+        """Put together what a run or a release holds. Raises ReleaseError when the weights do not fit the spec."""
+        model = Model(spec.model)
+        model.load_weights(weights)
+        return cls(model.eval(), load_codec(spec.made), {name: load_codec(codec) for name, codec in spec.given.items()})
+
+    def conditions(self, given: Mapping[str, Any]) -> Given:
+        """Give one row of conditions from sources by name; those not named are left out. Raises SpecError for a name that the model does not know."""
+        unknown = sorted(set(given) - set(self.given))
+        if unknown:
+            known = f"It knows: {', '.join(self.given)}." if self.given else "It was trained without conditions."
+            raise SpecError(f"The model knows no condition {unknown[0]!r}.", repair=known)
+        values, keep = {}, {}
+        for name, codec in self.given.items():
+            if name in given:
+                values[name] = codec.value(torch.from_numpy(np.array(codec.encode(given[name])))[None])
+            else:
+                values[name] = codec.space.random(1, torch.Generator().manual_seed(0)) * 0
+            keep[name] = torch.tensor([name in given])
+        return Given(values, keep)
+
+
+def load_codec(fitted: FittedCodec) -> Codec:
+    return codecs[fitted.kind].load(fitted.state)
+
+
+def make_values(model: Model, rows: Given, seeds: Sequence[tuple[int, int]], sampling: Mapping[str, Any]) -> Iterator[tuple[Previewed, Tensor]]:
+    """Make one value for each seed under its row of conditions. Yields each step with the values of its group as they stand.
+
+    The last step of each group has `done == total`; stop between steps by closing the iterator.
+    """
+    options = model.sampling(**sampling)
+    groups = -(-len(seeds) // GROUP)
+    for group in range(groups):
+        places = [min(place, len(seeds) - 1) for place in range(group * GROUP, (group + 1) * GROUP)]
+        wanted = min(GROUP, len(seeds) - group * GROUP)
+        given = rows.rows(torch.tensor(places))
+        for step in model.make(given, options, [seeds[place] for place in places]):
+            told = Previewed(done=step.done, total=step.total, group=group, groups=groups)
+            yield told, step.preview[:wanted].cpu()
+
+
+def all_values(model: Model, rows: Given, seeds: Sequence[tuple[int, int]], sampling: Mapping[str, Any]) -> Tensor:
+    """Give the finished values (B, *S[, C]) of `make_values`."""
+    return torch.cat([values for step, values in make_values(model, rows, seeds, sampling) if step.done == step.total])
+
+
+def repeated(row: Given, count: int) -> Given:
+    """Give `count` equal rows of conditions."""
+    return row.rows(torch.zeros(count, dtype=torch.long))

@@ -1,0 +1,84 @@
+"""What a snapshot's own splits are to a measurement: the reality that made values are held against, as the run's codec sees it."""
+
+import json
+from collections.abc import Generator, Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from karat.material.data.batches import EncodedSplit, encode_split
+from karat.material.data.snapshots import Snapshot
+from karat.material.metrics.judge import Judge
+from karat.store.store import Store
+from karat.values.codecs.codec import Codec
+from karat.values.codecs.label import LabelCodec, LabelOptions
+from karat.values.given import Given
+from karat.values.tensors import TensorFile, tensor_bytes
+from karat.words.events import Event
+from karat.words.specs import digest_of
+from karat.work.evaluation import EvaluationOptions, Reality, Values, Yardstick, prepare
+from karat.work.generation import load_codec
+from karat.work.plans import RunSpec
+
+
+def reality_of(store: Store, snapshot: Snapshot, spec: RunSpec) -> Reality:
+    """Give the four splits of a snapshot as values, with their labels where it has labels."""
+    made = load_codec(spec.made)
+    labelled: dict[str, Codec] = {"label": LabelCodec(LabelOptions(names=tuple(snapshot.labels)))} if snapshot.labels else {}
+    parts = {name: encode_split(store, snapshot, name, made, labelled) for name in ("train", "validation", "test", "judge")}
+    held = {name: whole(parts[name], ()) for name in ("validation", "test", "judge")}
+    names = [sample.name for sample in snapshot.samples("train")]
+    return Reality(train=Pass(parts["train"], names), classes=snapshot.labels, **held)
+
+
+class Pass(Iterable[Values]):
+    """A split as batches, as often as one goes through it."""
+
+    def __init__(self, part: EncodedSplit, names: Sequence[str]) -> None:
+        self.part, self.names = part, names
+
+    def __iter__(self) -> Iterator[Values]:
+        first = 0
+        for values, given in self.part.batches(256):
+            yield Values(values, labels_of(given), names=self.names[first : first + len(values)])
+            first += len(values)
+
+
+def whole(part: EncodedSplit, names: Sequence[str]) -> Values:
+    """Give a whole split; a held-out split fits into memory."""
+    values, given = zip(*part.batches(256), strict=True)
+    labels = [labels_of(each) for each in given]
+    known = [each for each in labels if each is not None]
+    return Values(torch.cat(values), torch.cat(known) if len(known) == len(labels) else None, names=names)
+
+
+def labels_of(given: Given) -> Tensor | None:
+    """Give the labels of a batch in which every sample has one."""
+    return given.values["label"] if "label" in given.values and bool(given.keep["label"].all()) else None
+
+
+def targets_of(given: Given, rows: Sequence[int]) -> tuple[Tensor | None, Tensor | None]:
+    """Give what made values are answerable to: their labels, or else the rows of the held-out samples whose conditions they were made under."""
+    if not given.values:
+        return None, None
+    labels = labels_of(given)
+    return (labels, None) if labels is not None else (None, torch.tensor(rows))
+
+
+def yardstick_of(store: Store, snapshot: Snapshot, spec: RunSpec, options: EvaluationOptions | None = None) -> Generator[Event, None, Yardstick]:
+    """Make the yardstick of a snapshot as a codec sees it. Its judge is trained once and kept in the store's folder."""
+    options = options or EvaluationOptions()
+    real = reality_of(store, snapshot, spec)
+    key = digest_of([snapshot.id, spec.made.kind, spec.made.state, options.judge.model_dump()])[:16]
+    place = store.folder / "judges" / key
+    judge = None
+    if (place / "facts.json").exists():
+        payload = (place / "judge.safetensors").read_bytes()
+        tensors = TensorFile(lambda start, length: payload[start : start + length], len(payload))
+        judge = Judge.load(dict(tensors), json.loads((place / "facts.json").read_bytes()))
+    yardstick = yield from prepare(real, options, judge=judge)
+    if judge is None:
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "judge.safetensors").write_bytes(tensor_bytes(yardstick.judge.tensors()))
+        (place / "facts.json").write_text(json.dumps(yardstick.judge.facts))
+    return yardstick

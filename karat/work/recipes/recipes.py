@@ -1,0 +1,114 @@
+"""Recipes: from few dials to a complete spec. One dial for the size; everything else follows from the space, the data and the budget.
+
+The settings come from recorded runs (`benchmarks/`); `docs/log.md` says what was tried and did not help.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from karat.learning.families.family import FamilyOptions, families
+from karat.learning.nets.nets import suits_convnet
+from karat.values.augment import AugmentSpec
+from karat.values.spaces import Space
+from karat.words.registry import Registry
+from karat.words.specs import Spec
+from karat.work.plans import TrainingPlan
+
+Size = Literal["tiny", "small", "base", "large"]
+WIDTHS: dict[Size, int] = {"tiny": 16, "small": 32, "base": 64, "large": 128}
+
+
+class Dials(Spec):
+    """What a user turns. `changes` reaches everything else, by dotted name: {"family.net.width": 48, "plan.rate": 0.001}."""
+
+    family: str = "diffusion"
+    size: Size = "small"
+    steps: int | None = None
+    minutes: float | None = Field(None, gt=0)
+    seed: int = 0
+    changes: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if self.steps is not None and self.minutes is not None:
+            raise ValueError("give either steps or minutes")
+        return self
+
+
+class Recipe(Spec):
+    """How to learn: the family's options, the plan, the augmentation."""
+
+    family: dict[str, Any]
+    plan: dict[str, Any] = {}
+    augment: dict[str, float] = {}
+
+
+recipes: Registry[Callable[[Space, Mapping[str, Space], int], Recipe]] = Registry("recipe")
+
+
+def cook(space: Space, given: Mapping[str, Space], dials: Dials) -> tuple[FamilyOptions, TrainingPlan, AugmentSpec]:
+    """Give the complete options for making values of `space` under what is `given`."""
+    recipe = recipes[dials.family](space, given, WIDTHS[dials.size])
+    budget = {"steps": dials.steps} if dials.steps is not None else {"minutes": dials.minutes or 10.0}
+    tree: dict[str, Any] = {
+        "family": {"kind": dials.family, **recipe.family},
+        "plan": {**recipe.plan, **budget, "seed": dials.seed},
+        "augment": {"ops": recipe.augment},
+    }
+    for place, value in dials.changes.items():
+        change(tree, place, value)
+    augmentation = AugmentSpec.from_values(tree["augment"])
+    augmentation.check(given)
+    return families[dials.family].Options.from_values(tree["family"]), TrainingPlan.from_values(tree["plan"]), augmentation
+
+
+def change(tree: dict[str, Any], place: str, value: Any) -> None:
+    """Set the value at a dotted place of a tree of mappings."""
+    *parents, last = place.split(".")
+    for name in parents:
+        tree = tree.setdefault(name, {})
+    tree[last] = value
+
+
+@recipes.add("diffusion")
+def diffusion(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
+    """A flow: a U-Net for small grids, a transformer for the rest."""
+    return Recipe(family={"net": net_for(space, width)}, plan={"rate": 2e-3}, augment=gentle(space))
+
+
+@recipes.add("vae")
+def vae(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
+    """A Gaussian autoencoder with a flow as its prior."""
+    prior = {"kind": "diffusion", "net": {"kind": "transformer", "width": 6 * width, "depth": 3}, "reach": 3.0}
+    return Recipe(family={"net": net_for(space, width), "channels": 32, "prior": prior}, plan={"rate": 2e-3}, augment=gentle(space))
+
+
+@recipes.add("gan")
+def gan(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
+    """A generator and a critic of one size, with augmentation before the critic."""
+    net = net_for(space, width)
+    plan = {"optimizer": "adam", "rate": 5e-4, "decay": 0.5, "clip": 10.0}
+    return Recipe(family={"net": net, "critic": net, "augment": {"ops": gentle(space)}}, plan=plan)
+
+
+@recipes.add("autoregressive")
+def autoregressive(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
+    """A transformer over the ids, trained with Muon."""
+    return Recipe(family={"net": {"kind": "transformer", "width": 4 * width, "depth": 4}}, plan={"optimizer": "muon", "rate": 3e-3}, augment={})
+
+
+def net_for(space: Space, width: int) -> dict[str, Any]:
+    """Give the default net: a convnet for small grids of numbers (folded when longer than 16), a transformer for everything else."""
+    if not suits_convnet(space):
+        return {"kind": "transformer", "width": 4 * width, "depth": 4}
+    fold = 2 if max(space.shape) >= 32 else 1
+    side = max(space.shape) // fold
+    levels = (1, 2) if side <= 8 else (1, 2, 2)
+    return {"kind": "convnet", "width": width, "levels": levels, "fold": fold}
+
+
+def gentle(space: Space) -> dict[str, float]:
+    """Give the augmentation that is safe for any picture: a small shift."""
+    return {}

@@ -1,0 +1,143 @@
+"""Runs: from a snapshot and a few dials to a spec, and from a spec to chosen weights, with everything on the chain.
+
+A run is named by the digest of what was asked, so the same request is the same run: started again it goes on, or says that it is done.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from karat.learning.models import Model, ModelSpec
+from karat.material.data.batches import EncodedSplit, TrainingData, condition_kind, condition_of, encode_split
+from karat.material.data.preview import contact_sheet
+from karat.material.data.snapshots import Snapshot
+from karat.store.store import Store
+from karat.values.codecs.codec import Codec, codecs
+from karat.values.given import Given
+from karat.values.tensors import tensor_bytes
+from karat.words.events import Event, Finished
+from karat.work.evaluation import Yardstick, quick_score
+from karat.work.generation import all_values, load_codec
+from karat.work.measuring import targets_of, yardstick_of
+from karat.work.plans import FittedCodec, RunSpec, TrainingPlan
+from karat.work.recipes.recipes import Dials, cook
+from karat.work.training import SHOWN, chosen_weights, train
+
+def plan_run(store: Store, snapshot_ref: str, dials: Dials, *, given: tuple[str, ...] = (), made: dict[str, Any] | None = None) -> RunSpec:
+    """Give the whole spec of a run: codecs fitted to the training part, a model for their spaces, a plan for the budget."""
+    snapshot = Snapshot.open(store, snapshot_ref)
+    options = dict(made or {})
+    picture = codecs[options.pop("kind", "image")].fit(options, (store.read(sample.blob) for sample in snapshot.samples("train")))
+    conditions = {}
+    for name in given:
+        sources = (condition_of(sample, name) for sample in snapshot.samples("train"))
+        conditions[name] = codecs[condition_kind(name)].fit({}, (source for source in sources if source is not None))
+    spaces = {name: codec.space for name, codec in conditions.items()}
+    family, plan, augmentation = cook(picture.space, spaces, dials)
+    return RunSpec(
+        snapshot=snapshot.id,
+        made=FittedCodec(kind=picture.kind, state=picture.state()),
+        given={name: FittedCodec(kind=codec.kind, state=codec.state()) for name, codec in conditions.items()},
+        model=ModelSpec(space=picture.space, given=spaces, family=family),
+        augment=augmentation,
+        plan=plan,
+    )
+
+
+def folder_of(store: Store, spec: RunSpec) -> Path:
+    return store.folder / "runs" / spec.digest()[:16]
+
+
+def run(store: Store, spec: RunSpec, *, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+    """Train what the spec asks for, from where it was left, and put the run on the chain. Ends with Finished, whose result is its record.
+
+    Raises BusyError when another process trains it, Cancelled when `stop` says so; everything is kept.
+    """
+    folder = folder_of(store, spec)
+    with store.lock(f"run-{folder.name}"):
+        if (folder / "record").exists():
+            record = (folder / "record").read_text()
+            yield Finished(what="run", result=record, summary="This run was finished before.")
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "spec.json").write_text(spec.to_json(), encoding="utf-8")
+        with (folder / "events.jsonl").open("a", encoding="utf-8") as log:
+            for event in _train(store, spec, folder, stop):
+                log.write(event.model_dump_json() + "\n")
+                log.flush()
+                yield event
+
+
+def _train(store: Store, spec: RunSpec, folder: Path, stop: Callable[[], bool]) -> Generator[Event, None, None]:
+    plan = spec.plan
+    if plan.threads:
+        torch.set_num_threads(plan.threads)
+    snapshot = Snapshot.open(store, spec.snapshot)
+    train_part, validation = (part_of(store, snapshot, spec, name) for name in ("train", "validation"))
+    model = Model(spec.model, seed=plan.seed).to(device_of(plan))
+    data = TrainingData(train_part, validation, spec.augment, seed=plan.seed)
+    yardstick = (yield from yardstick_of(store, snapshot, spec)) if plan.judged else None
+    look = Look(spec, validation, folder, yardstick)
+    last: Event | None = None
+    for event in train(model, data, plan, folder, look=look, stop=stop):
+        if isinstance(event, Finished):
+            last = event
+        else:
+            yield event
+    assert isinstance(last, Finished)
+    weights, facts = chosen_weights(folder)
+    settled = spec.changed(plan=plan.changed(steps=facts["steps"], minutes=None, decay=facts["falls"] / facts["steps"], judged=facts["judged"]))
+    figures = {**last.figures, "parameters": model.parameter_count(), **{f"chosen {key}": value for key, value in facts["best"].items()}}
+    made = store.put(tensor_bytes(weights))
+    record = store.record("run", made=made, made_from=[spec.snapshot], spec=settled, facts={"figures": figures, "folder": folder.name})
+    (folder / "record").write_text(record)
+    yield Finished(what="run", result=record, summary=last.summary, figures=last.figures)
+
+
+def part_of(store: Store, snapshot: Snapshot, spec: RunSpec, split: str) -> EncodedSplit:
+    """Give a split as the run's codecs see it."""
+    return encode_split(store, snapshot, split, load_codec(spec.made), {name: load_codec(codec) for name, codec in spec.given.items()})
+
+
+def device_of(plan: TrainingPlan) -> torch.device:
+    if plan.device != "auto":
+        return torch.device(plan.device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class Look:
+    """Looks at a model while it trains: draws samples from the same seeds each time, and scores them where a yardstick is given."""
+
+    def __init__(self, spec: RunSpec, validation: EncodedSplit, folder: Path, yardstick: Yardstick | None) -> None:
+        self.spec, self.validation, self.folder, self.yardstick = spec, validation, folder, yardstick
+        self.codec = load_codec(spec.made)
+
+    def __call__(self, model: Model, step: int, judged: bool) -> dict[str, float]:
+        plan = self.spec.plan
+        judged = judged and self.yardstick is not None
+        rows = [row % len(self.validation) for row in range(plan.samples if judged else SHOWN)]
+        given = self.validation.conditions(rows)
+        values = all_values(model, given, [(plan.seed, index) for index in range(len(rows))], {})
+        self._draw(values[:SHOWN], given, step)
+        if not judged or self.yardstick is None:
+            return {}
+        labels, targets = targets_of(given, rows)
+        return quick_score(values, labels, against=self.yardstick, targets=targets)
+
+    def _draw(self, values: Tensor, given: Given, step: int) -> None:
+        captions = captions_of(given, {name: load_codec(codec) for name, codec in self.spec.given.items()}, len(values))
+        sheet = contact_sheet(zip((self.codec.decode(value) for value in values), captions, strict=True), title=f"step {step}")
+        place = self.folder / "samples"
+        place.mkdir(exist_ok=True)
+        sheet.save(place / f"step-{step:09d}.png")
+
+
+def captions_of(given: Given, codecs_of: Mapping[str, Codec], count: int) -> list[str]:
+    """Say in words what was given to each of some samples."""
+    said = [[] for _ in range(count)] if not codecs_of else [
+        [str(codec.decode(given.values[name][row])) for name, codec in codecs_of.items() if given.keep[name][row]] for row in range(count)
+    ]
+    return [", ".join(words) for words in said]
