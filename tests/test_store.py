@@ -61,7 +61,8 @@ def test_what_was_put_is_read_back(tmp_path_factory: pytest.TempPathFactory, con
     digests = {store.put(content), store.put(file), store.put(io.BytesIO(content))}
     assert len(digests) == 1
     (digest,) = digests
-    assert store.has(digest) and store.read(digest) == content == store.path(digest).read_bytes()
+    assert store.has(digest)
+    assert store.read(digest) == content == store.path(digest).read_bytes()
     assert not list((store.folder / "blobs" / "incoming").iterdir())
 
 
@@ -80,7 +81,8 @@ def test_records_are_known_by_what_they_say(tmp_path: Path) -> None:
     assert [record.spec["seed"] for record in store.find("snapshot")] == [2, 1]
     assert [record.spec["seed"] for record in store.find("snapshot", newest_first=False, limit=1)] == [1]
     reopened = Store.open(tmp_path)
-    assert reopened.get(run_) == store.get(run_) and reopened.read(blob) == b"weights"
+    assert reopened.get(run_) == store.get(run_)
+    assert reopened.read(blob) == b"weights"
 
 
 def test_a_record_needs_its_blob_and_its_origin(tmp_path: Path) -> None:
@@ -166,7 +168,8 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     with file_size_limit(1 << 12), pytest.raises(StoreError, match="disk is full"):
         store.record("run", facts={"long": "x" * (1 << 20)})
     assert not list((tmp_path / "blobs" / "incoming").iterdir())
-    assert store.find("run") == [] and store.get(kept).facts == {"name": "before"}
+    assert store.find("run") == []
+    assert store.get(kept).facts == {"name": "before"}
     assert store.read(store.put(bytes(1 << 20))) == bytes(1 << 20)
 
 
@@ -185,10 +188,12 @@ def test_two_processes_use_one_store_at_once(tmp_path: Path) -> None:
     assert [process.communicate()[0] or process.returncode for process in processes] == [0, 0]
     store = Store.open(tmp_path)
     assets = store.find("asset", limit=1000)
-    assert len(assets) == 80 and len(store.find("source")) == 1
+    assert len(assets) == 80
+    assert len(store.find("source")) == 1
     assert {asset.facts["by"] for asset in assets} == {"one", "other"}
     history = store.alias_history("shared:live")
-    assert len(history) == 80 and [entry.before for entry in history] == [None, *(entry.number for entry in history[:-1])]
+    assert len(history) == 80
+    assert [entry.before for entry in history] == [None, *(entry.number for entry in history[:-1])]
 
 
 def test_a_lock_holds_against_other_processes_and_dies_with_its_own(tmp_path: Path) -> None:
@@ -201,7 +206,8 @@ def test_a_lock_holds_against_other_processes_and_dies_with_its_own(tmp_path: Pa
     """
     store = Store.open(tmp_path)
     process = run(code, str(tmp_path))
-    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
     with pytest.raises(BusyError, match="at work on run-7"), store.lock("run-7"):
         pass
     process.kill()

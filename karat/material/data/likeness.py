@@ -23,7 +23,6 @@ COPY_DISTANCE = 0.01
 HASH_DISTANCE = 10
 COPY_HASH_DISTANCE = 14
 FULL_SIDE, TINY_SIDE = 64, 8
-CROWD_SHARE, CROWD_LEAST = 0.05, 50
 BLOCK = 1 << 22
 PAIRS = 1 << 14
 FLAT = 1.0
@@ -38,7 +37,7 @@ def near_groups(prints: Prints, sides: NDArray[np.int64], *, distance: float) ->
     """
     groups = alone(len(prints))
     if distance > 0 and len(prints) > 1:
-        crowd = max(CROWD_LEAST, int(CROWD_SHARE * len(prints)))
+        crowd = crowd_of(len(prints))
         for done in _join(prints, sides, groups=groups, distance=distance):
             yield done, groups
         _disperse(prints, sides, groups=groups, distance=distance / 2, crowd=crowd)
@@ -55,6 +54,11 @@ def hashes(prints: Prints) -> NDArray[np.uint64]:
         bits = terms > np.median(terms[:, 1:], axis=1, keepdims=True)
         found[start : start + PAIRS] = np.packbits(bits, axis=1).view(np.uint64)[:, 0]
     return found
+
+
+def crowd_of(count: int) -> int:
+    """Give the size from which a group counts as a crowd: a quarter of a small set, 128 and a fiftieth of a large one."""
+    return max(16, min(count // 4, 128 + count // 50))
 
 
 def allowed(sides: NDArray[np.int64], distance: float) -> NDArray[np.float64]:
