@@ -29,7 +29,8 @@ def test_shape_range_repetition_and_difference_by_sample(name, channels, padding
     same = pictures(1, channels).expand(8, -1, -1, -1)
     spec = spec_of(name, padding=padding)
     made = augment(same, spec, seeded())
-    assert made.shape == same.shape and made.dtype == same.dtype
+    assert made.shape == same.shape
+    assert made.dtype == same.dtype
     assert made.abs().max() <= 1 + 1e-6
     assert torch.equal(made, augment(same, spec, seeded()))
     assert not torch.equal(made, augment(same, spec, seeded(2)))
@@ -54,7 +55,9 @@ def test_all_together_pass_a_gradient_penalty():
     score = critic(augment(values, AugmentSpec(ops=STRENGTHS), seeded())).sum()
     (slope,) = torch.autograd.grad(score, values, create_graph=True)
     slope.square().sum().backward()
-    assert values.grad is not None and values.grad.isfinite().all() and values.grad.abs().sum() > 0
+    assert values.grad is not None
+    assert values.grad.isfinite().all()
+    assert values.grad.abs().sum() > 0
 
 
 def test_chance_leaves_the_others_alone():
@@ -86,7 +89,8 @@ def test_background_is_transparent_where_there_is_alpha():
     values = torch.zeros((32, 8, 8, 4))
     made = augment(values, AugmentSpec(ops={"shift": 0.5}, padding="background", background=(255, 0, 0)), seeded())
     outside = made[made[..., 3] != 0]
-    assert len(outside) and torch.equal(outside, torch.tensor([1.0, -1, -1, -1]).expand_as(outside))
+    assert len(outside)
+    assert torch.equal(outside, torch.tensor([1.0, -1, -1, -1]).expand_as(outside))
 
 
 def test_rotate_is_a_rotation_about_the_middle():
@@ -98,7 +102,8 @@ def test_rotate_is_a_rotation_about_the_middle():
     distance = values.square().sum(3).expand(64, -1, -1)
     assert torch.allclose(made.square().sum(3)[inner], distance[inner], atol=1e-5), "distances from the middle stay"
     angles = torch.atan2(made[:, 4, 6, 0], made[:, 4, 6, 1]).rad2deg()
-    assert -30 <= angles.min() < -15 and 15 < angles.max() <= 30
+    assert -30 <= angles.min() < -15
+    assert 15 < angles.max() <= 30
 
 
 def test_cutout_covers_one_box():

@@ -61,14 +61,16 @@ def refused(path: Path, match: str | None, **options) -> None:
 
 def test_what_is_written_is_read(release, key):
     opened = Release.open(release, trusted_keys={key.id})
-    assert opened.signer == key.id and opened.facts == {"title": "digits"}
+    assert opened.signer == key.id
+    assert opened.facts == {"title": "digits"}
     assert opened.names == sorted(PARTS)
     assert {name: opened.read(name) for name in opened.names} == PARTS
     assert opened.json("spec.json")["labels"] == ["零", "one"]
     tensors = opened.tensors()
     assert sorted(tensors) == sorted(WEIGHTS)
     for name, tensor in WEIGHTS.items():
-        assert tensors[name].dtype == tensor.dtype and torch.equal(tensors[name], tensor)
+        assert tensors[name].dtype == tensor.dtype
+        assert torch.equal(tensors[name], tensor)
     for ask in (opened.read, opened.tensors):
         with pytest.raises(ReleaseError, match="no part"):
             ask("report.html")
@@ -282,7 +284,8 @@ def test_who_signed_matters(tmp_path, key):
     stolen = key.sign(b"another manifest")
     (path / "signature.json").write_bytes(canonical(stolen.model_dump(mode="json")))
     refused(path, "signature does not fit")
-    assert not stolen.changed(public_key="zz").vouches_for(b"another manifest") and stolen.vouches_for(b"another manifest")
+    assert not stolen.changed(public_key="zz").vouches_for(b"another manifest")
+    assert stolen.vouches_for(b"another manifest")
 
 
 def test_a_release_is_never_overwritten(release, key):
@@ -322,6 +325,9 @@ def test_a_release_changed_while_it_is_open_is_noticed(release):
     os.utime(touched, ns=(state.st_atime_ns, state.st_mtime_ns + 1_000_000))
     with pytest.raises(ReleaseError, match="while it was in use"):
         opened.tensors()["steps"]
+    touched.unlink()
+    with pytest.raises(ReleaseError, match="cannot be read"):
+        opened.read("model.safetensors")
 
 
 def test_tensors_are_compared_with_what_the_spec_asks_for(release):
@@ -350,7 +356,8 @@ def test_tensors_are_read_only_when_asked_for():
 
     file = TensorFile(read, len(raw))
     header = sum(asked)
-    assert file.shapes == shapes_of(WEIGHTS) and len(file) == 4
+    assert file.shapes == shapes_of(WEIGHTS)
+    assert len(file) == 4
     assert torch.equal(file["net.weight"], WEIGHTS["net.weight"])
     assert sum(asked) == header + 48
     assert safetensors.torch.load(raw).keys() == file.keys()
@@ -368,7 +375,8 @@ def test_damaged_tensor_files_are_data_errors_or_read_whole(place, change, cut):
     raw = raw[: len(raw) - cut]
     try:
         file = TensorFile(lambda start, length: bytes(raw[start : start + length]), len(raw))
-        assert cut == 0 and all(file[name].numel() >= 0 for name in file)
+        assert cut == 0
+        assert all(file[name].numel() >= 0 for name in file)
     except DataError:
         pass
 
@@ -424,7 +432,8 @@ def test_lineage_holds_the_chain_and_shows_changes(tmp_path):
     assert lineage.licences == {"OFL-1.1": ["emoji"], "unknown": ["扫描"]}
     written = json.loads(json.dumps(lineage.value()))
     assert read_lineage(written) == lineage
-    assert {record.id for record in lineage.records} == {emoji, scans, snapshot, run} and lineage.records[-1].id == run
+    assert {record.id for record in lineage.records} == {emoji, scans, snapshot, run}
+    assert lineage.records[-1].id == run
     with pytest.raises(ReleaseError, match="lacks the record"):
         Lineage.of([store.get(run)])
     changed = json.loads(json.dumps(written))
@@ -452,10 +461,13 @@ def test_the_card_has_front_matter_that_yaml_reads():
     text = card.to_markdown()
     _, front, body = text.split("---\n", 2)
     read = yaml.safe_load(front)
-    assert read["license"] == "apache-2.0" and read["language"] == ["en", "zh"] and read["tags"] == ["image", "no"]
+    assert read["license"] == "apache-2.0"
+    assert read["language"] == ["en", "zh"]
+    assert read["tags"] == ["image", "no"]
     assert read["model-index"][0]["name"] == card.title
     assert read["model-index"][0]["results"][0]["metrics"] == [{"type": "fd", "name": "FD", "value": 1.5}]
-    assert "| FD | 1.5 | 1.2 … 1.9 | held-out digits |" in body and "## Uses" in body
+    assert "| FD | 1.5 | 1.2 … 1.9 | held-out digits |" in body
+    assert "## Uses" in body
     assert Card(title="t").to_markdown().startswith("---\nlicense:")
 
 

@@ -90,7 +90,8 @@ def augment(values: Tensor, spec: AugmentSpec, generator: torch.Generator) -> Te
     """Change each picture of a batch (B, height, width, C) by chance. The same generator state gives the same result."""
     if not any(spec.ops.values()):
         return values
-    assert values.ndim == 4 and values.is_floating_point(), f"expected pictures (B, height, width, C), got {tuple(values.shape)}"
+    assert values.ndim == 4, f"expected pictures (B, height, width, C), got {tuple(values.shape)}"
+    assert values.is_floating_point(), "pictures are numbers in [-1, 1] here"
     outside = None if spec.padding == "edge" else _colour(spec.background, values)
     around = Surroundings(generator, outside)
     for name, strength in sorted(spec.ops.items()):

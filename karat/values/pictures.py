@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from PIL import GifImagePlugin, Image, ImageFile, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import GifImagePlugin, Image, ImageFile, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from karat.words.errors import DataError
 from karat.words.specs import Spec
@@ -139,7 +139,7 @@ def _unreadable(source: bytes | Path, error: Exception) -> DataError:
     size = len(source) if isinstance(source, bytes) else source.stat().st_size
     if size == 0:
         return DataError("The picture file is empty (0 bytes).", repair="Get the file again, or leave it out.")
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         known = ", ".join(FORMATS)
         return DataError("The file is no picture that can be read, whatever its name says.", repair=f"Readable are {known}.")
     reason = str(error).rstrip(".") or type(error).__name__

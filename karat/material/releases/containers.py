@@ -122,7 +122,11 @@ class WatchedFile:
 
     @contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
-        with self._path.open("rb") as file:
+        try:
+            file = self._path.open("rb")
+        except OSError as error:
+            raise ReleaseError(f"{self._path} cannot be read: {error.strerror}.", repair="Open the release again.") from None
+        with file:
             if _what_changes(os.fstat(file.fileno())) != self._state:
                 raise ReleaseError(f"{self._path} was changed while it was in use.", repair="Open the release again.")
             yield file

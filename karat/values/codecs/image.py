@@ -19,7 +19,7 @@ from torch import Tensor
 from karat.values.codecs.codec import codecs
 from karat.values.pictures import flattened, is_grey, open_picture, probe
 from karat.values.spaces import Space
-from karat.words.errors import DataError
+from karat.words.errors import DataError, SpecError
 from karat.words.specs import Spec
 
 __all__ = ["ImageCodec", "ImageOptions", "open_picture", "probe"]
@@ -63,7 +63,8 @@ class ImageCodec:
     media_type: ClassVar[str] = "image/png"
 
     def __init__(self, options: ImageOptions) -> None:
-        assert options.size is not None and options.mode is not None, "fit the codec first: its size or mode is still open"
+        assert options.size is not None, "fit the codec first: its size is still open"
+        assert options.mode is not None, "fit the codec first: its mode is still open"
         self.options = options
         self.size, self.mode = options.size, options.mode
         self.space = Space(axes=("height", "width"), shape=self.size, channels=_CHANNELS[self.mode])
@@ -130,7 +131,10 @@ class ImageCodec:
 
     @classmethod
     def load(cls, state: dict[str, Any]) -> Self:
-        return cls(ImageOptions.from_values(state))
+        options = ImageOptions.from_values(state)
+        if options.size is None or options.mode is None:
+            raise SpecError("The picture codec's state says no size or no mode.", repair="Fit the codec again.")
+        return cls(options)
 
     def _resized(self, picture: Image.Image) -> Image.Image:
         height, width = self.size
