@@ -319,7 +319,8 @@ def test_near_duplicates_of_many_alike_need_no_memory_for_their_pairs() -> None:
     noise = np.random.default_rng(0).integers(0, 2, (3000, 16, 16), np.uint8)
     prints = np.clip(print_.astype(int) + noise, 0, 255).astype(np.uint8)
     *_, (done, groups) = near_groups(prints, np.full(3000, 64), distance=0.07)
-    assert done == 3000 and (groups == 0).all(), "what truly is one picture stays together, crowd or not"
+    assert done == 3000
+    assert (groups == 0).all(), "what truly is one picture stays together, crowd or not"
     assert hashes(prints).shape == (3000,)
 
 

@@ -192,11 +192,11 @@ def is_licence(name: str) -> bool:
 
 
 def _seen(raw: bytes, entry: "os.DirEntry[bytes]") -> SeenFile | None:
-    """Note a plain file, or a link to one; sockets, devices and dangling links are no files."""
+    """Note a plain file, or a link to one; sockets and devices are no files, a link to nothing is one that cannot be read."""
     try:
         status = entry.stat()
-    except FileNotFoundError:
-        return None
+    except OSError:
+        return SeenFile(raw, readable(raw), 0, "broken")
     if not stat.S_ISREG(status.st_mode):
         return None
     return SeenFile(raw, readable(raw), status.st_size, f"mtime:{status.st_mtime_ns}")
