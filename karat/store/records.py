@@ -65,6 +65,11 @@ class Records:
         with self._database.reading() as connection:
             return _read(connection, select(tables.records).where(column >= prefix, column < prefix + "g").order_by(column).limit(limit))
 
+    def making(self, digest: str) -> list[Record]:
+        """Give the records of what made a blob, newest first."""
+        with self._database.reading() as connection:
+            return _read(connection, select(tables.records).where(tables.records.c.made == digest).order_by(tables.records.c.number.desc()))
+
     def find(self, kind: str, *, limit: int, newest_first: bool = True) -> list[Record]:
         order = tables.records.c.number.desc() if newest_first else tables.records.c.number
         with self._database.reading() as connection:

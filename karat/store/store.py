@@ -93,6 +93,10 @@ class Store:
         """Give the records of one kind."""
         return self._records.find(kind, limit=limit, newest_first=newest_first)
 
+    def made(self, digest: str) -> list[Record]:
+        """Give the records of what made a blob, newest first."""
+        return self._records.making(digest)
+
     def ancestry(self, id: str) -> list[Record]:
         """Give everything that a record was made from, at any distance, nearest first."""
         return self._records.walk(self.get(id).id, upwards=True)

@@ -58,7 +58,7 @@ class Space(Spec):
         assert values.shape[1:] == self.value_shape, f"expected (B, {self.value_shape}), got {tuple(values.shape)}"
         if self.vocab is not None:
             assert not values.is_floating_point(), "ids are whole numbers"
-            assert values.numel() == 0 or (0 <= int(values.min()) and int(values.max()) < self.vocab), "id out of range"
+            assert values.numel() == 0 or (int(values.min()) >= 0 and int(values.max()) < self.vocab), "id out of range"
         else:
             assert values.is_floating_point(), "numbers are floating point"
             assert values.numel() == 0 or float(values.abs().max()) <= 1.0001, "number outside [-1, 1]"

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 from karat.learning.models import Model

@@ -37,7 +37,10 @@ def write_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], fac
         _sync_folder(folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise StoreError(f"The checkpoint cannot be written to {folder}: {error.strerror}.", repair="Free some space or choose another store; the last checkpoint is intact.") from None
+        raise StoreError(
+            f"The checkpoint cannot be written to {folder}: {error.strerror}.",
+            repair="Free some space or choose another store; the last checkpoint is intact.",
+        ) from None
     for old in existing(folder)[:-keep]:
         shutil.rmtree(old)
     return final
@@ -89,7 +92,10 @@ def restore_optimizer(name: str, optimizer: Optimizer, tensors: Mapping[str, Ten
         if owner == name:
             index, _, key = rest.partition("/")
             state.setdefault(int(index), {})[key] = value.clone() if isinstance(value, Tensor) else value
-    groups = [{key: tuple(value) if isinstance(value, list) and key == "betas" else value for key, value in group.items()} for group in facts["groups"]]
+    groups = [
+        {key: tuple(value) if isinstance(value, list) and key == "betas" else value for key, value in group.items()}
+        for group in facts["groups"]
+    ]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 

@@ -127,10 +127,14 @@ def evaluate(
     if len(made) > options.most:
         yield Warned(message=f"Scored are {options.most} of the {len(made)} made values; raise `most` to score more.")
         made = made.rows(_shuffled(len(made), options.seed)[: options.most])
-    test = real.test if len(real.test) <= options.most else real.test.rows(_shuffled(len(real.test), options.seed)[: options.most].sort().values)
-    wanted = [name for name in metrics if not options.metrics or name in options.metrics]
+    test = (
+        real.test
+        if len(real.test) <= options.most
+        else real.test.rows(_shuffled(len(real.test), options.seed)[: options.most].sort().values)
+    )
+    wanted = sorted(options.metrics or metrics)
     yield Started(what="measuring", total=len(wanted) + 1, unit="metrics")
-    comparison = _Comparison(yardstick, made, test)
+    comparison = _Comparison(yardstick, made, test, options)
     scores: list[Score] = []
     for done, name in enumerate(wanted):
         scores += comparison.scores(name)
@@ -149,7 +153,9 @@ def evaluate(
         seconds=time.monotonic() - began,
     )
     yield Evaluated(evaluation=evaluation)
-    yield Finished(what="evaluation", result=evaluation.digest(), summary=f"{len(scores)} scores of {len(made)} values", figures=evaluation.figures())
+    yield Finished(
+        what="evaluation", result=evaluation.digest(), summary=f"{len(scores)} scores of {len(made)} values", figures=evaluation.figures()
+    )
     return evaluation
 
 
@@ -184,8 +190,8 @@ def quick_score(values: Tensor, labels: Tensor | None, *, against: Yardstick, ta
 class _Comparison:
     """The made side, the real side, the floor and the baselines, each seen in every space once."""
 
-    def __init__(self, yardstick: Yardstick, made: Values, test: Values) -> None:
-        options, count = yardstick.options, len(made)
+    def __init__(self, yardstick: Yardstick, made: Values, test: Values, options: EvaluationOptions) -> None:
+        count = len(made)
         generator = torch.Generator().manual_seed(options.seed)
         self.yardstick = yardstick
         self.resampling = Resampling(options.resamples, options.seed)

@@ -80,7 +80,9 @@ def load_codec(fitted: FittedCodec) -> Codec:
     return codecs[fitted.kind].load(fitted.state)
 
 
-def make_values(model: Model, rows: Given, seeds: Sequence[tuple[int, int]], sampling: Mapping[str, Any]) -> Iterator[tuple[Previewed, Tensor]]:
+def make_values(
+    model: Model, rows: Given, seeds: Sequence[tuple[int, int]], sampling: Mapping[str, Any]
+) -> Iterator[tuple[Previewed, Tensor]]:
     """Make one value for each seed under its row of conditions. Yields each step with the values of its group as they stand.
 
     The last step of each group has `done == total`; stop between steps by closing the iterator.

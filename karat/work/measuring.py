@@ -65,7 +65,9 @@ def targets_of(given: Given, rows: Sequence[int]) -> tuple[Tensor | None, Tensor
     return (labels, None) if labels is not None else (None, torch.tensor(rows))
 
 
-def yardstick_of(store: Store, snapshot: Snapshot, spec: RunSpec, options: EvaluationOptions | None = None) -> Generator[Event, None, Yardstick]:
+def yardstick_of(
+    store: Store, snapshot: Snapshot, spec: RunSpec, options: EvaluationOptions | None = None
+) -> Generator[Event, None, Yardstick]:
     """Make the yardstick of a snapshot as a codec sees it. Its judge is trained once and kept in the store's folder."""
     options = options or EvaluationOptions()
     real = reality_of(store, snapshot, spec)

@@ -16,7 +16,9 @@ class MuonWithAdamW(Optimizer):
     def __init__(self, module: nn.Module, rate: float) -> None:
         matrices, others = divide(module)
         groups = [{"params": matrices, "muon": True}, {"params": others, "muon": False}]
-        super().__init__([group for group in groups if group["params"]], {"lr": rate, "momentum": 0.95, "betas": (0.9, 0.95), "decay": 0.01})
+        super().__init__(
+            [group for group in groups if group["params"]], {"lr": rate, "momentum": 0.95, "betas": (0.9, 0.95), "decay": 0.01}
+        )
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:

@@ -26,6 +26,7 @@ from karat.work.plans import FittedCodec, RunSpec, TrainingPlan
 from karat.work.recipes.recipes import Dials, cook
 from karat.work.training import SHOWN, chosen_weights, train
 
+
 def plan_run(store: Store, snapshot_ref: str, dials: Dials, *, given: tuple[str, ...] = (), made: dict[str, Any] | None = None) -> RunSpec:
     """Give the whole spec of a run: codecs fitted to the training part, a model for their spaces, a plan for the budget."""
     snapshot = Snapshot.open(store, snapshot_ref)
@@ -89,7 +90,9 @@ def _train(store: Store, spec: RunSpec, folder: Path, stop: Callable[[], bool]) 
             yield event
     assert isinstance(last, Finished)
     weights, facts = chosen_weights(folder)
-    settled = spec.changed(plan=plan.changed(steps=facts["steps"], minutes=None, decay=facts["falls"] / facts["steps"], judged=facts["judged"]))
+    settled = spec.changed(
+        plan=plan.changed(steps=facts["steps"], minutes=None, decay=facts["falls"] / facts["steps"], judged=facts["judged"])
+    )
     figures = {**last.figures, "parameters": model.parameter_count(), **{f"chosen {key}": value for key, value in facts["best"].items()}}
     made = store.put(tensor_bytes(weights))
     record = store.record("run", made=made, made_from=[spec.snapshot], spec=settled, facts={"figures": figures, "folder": folder.name})
@@ -137,7 +140,12 @@ class Look:
 
 def captions_of(given: Given, codecs_of: Mapping[str, Codec], count: int) -> list[str]:
     """Say in words what was given to each of some samples."""
-    said = [[] for _ in range(count)] if not codecs_of else [
-        [str(codec.decode(given.values[name][row])) for name, codec in codecs_of.items() if given.keep[name][row]] for row in range(count)
-    ]
+    said = (
+        [[] for _ in range(count)]
+        if not codecs_of
+        else [
+            [str(codec.decode(given.values[name][row])) for name, codec in codecs_of.items() if given.keep[name][row]]
+            for row in range(count)
+        ]
+    )
     return [", ".join(words) for words in said]

@@ -105,7 +105,9 @@ class Run:
         return {self.steps - self.falls * k // (2 * self.judged) for k in range(self.judged)}
 
 
-def train(model: Model, data: Data, plan: TrainingPlan, folder: Path, *, look: Look | None = None, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+def train(
+    model: Model, data: Data, plan: TrainingPlan, folder: Path, *, look: Look | None = None, stop: Callable[[], bool] = lambda: False
+) -> Iterator[Event]:
     """Train until the budget is used, from the newest checkpoint in `folder` if there is one.
 
     Ends with Finished, whose figures name the chosen step; `folder` then holds a last checkpoint with the chosen weights under `chosen/`.
@@ -134,7 +136,11 @@ def train(model: Model, data: Data, plan: TrainingPlan, folder: Path, *, look: L
             saved_at = time.monotonic()
     yield save(run, folder)
     chosen = int(run.best.get("step", run.step))
-    yield Finished(what="training", summary=f"{run.step} steps; step {chosen} was chosen", figures={"steps": run.step, "seconds": run.clock.total, "chosen": chosen})
+    yield Finished(
+        what="training",
+        summary=f"{run.step} steps; step {chosen} was chosen",
+        figures={"steps": run.step, "seconds": run.clock.total, "chosen": chosen},
+    )
 
 
 def begin(model: Model, plan: TrainingPlan) -> Run:
@@ -143,7 +149,9 @@ def begin(model: Model, plan: TrainingPlan) -> Run:
     for optimizer in built.values():
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
-    return Run(model, plan, built, Average(model, plan.average), steps=plan.steps, falls=round((plan.steps or 0) * plan.decay), judged=plan.judged)
+    return Run(
+        model, plan, built, Average(model, plan.average), steps=plan.steps, falls=round((plan.steps or 0) * plan.decay), judged=plan.judged
+    )
 
 
 def take_step(run: Run, data: Data) -> dict[str, Tensor]:
@@ -236,7 +244,15 @@ def save(run: Run, folder: Path) -> Saved:
     tensors = {f"model/{name}": value for name, value in run.model.state_dict().items()}
     tensors |= {f"average/{name}": value for name, value in run.average.weights.items()}
     tensors |= {f"best/{name}": value for name, value in run.best_weights.items()}
-    facts: dict[str, Any] = {"steps": run.steps, "falls": run.falls, "judged": run.judged, "clock": asdict(run.clock), "checked": run.checked, "best": run.best, "optimizers": {}}
+    facts: dict[str, Any] = {
+        "steps": run.steps,
+        "falls": run.falls,
+        "judged": run.judged,
+        "clock": asdict(run.clock),
+        "checked": run.checked,
+        "best": run.best,
+        "optimizers": {},
+    }
     for turn, optimizer in run.optimizers.items():
         parts, facts["optimizers"][turn] = optimizer_state(turn, optimizer)
         tensors |= {f"optimizer/{place}": value for place, value in parts.items()}

@@ -29,7 +29,9 @@ class DiffusionOptions(FamilyOptions):
     kind: Literal["diffusion"] = "diffusion"
     net: NetSpec = ConvnetSpec()
     leave_out: float = Field(0.1, ge=0, le=1, description="chance that a given value is left out in training")
-    reach: float = Field(1.0, gt=0, description="the numbers of the space are multiplied by it; about one over their standard deviation is best")
+    reach: float = Field(
+        1.0, gt=0, description="the numbers of the space are multiplied by it; about one over their standard deviation is best"
+    )
     time_mean: float = Field(0.0, description="mean of logit(t); below 0 trains more near the noise")
     time_spread: float = Field(1.0, gt=0, description="standard deviation of logit(t)")
 

@@ -121,7 +121,9 @@ class Vae(nn.Module):
         axes = inner.axes if shape else ()
         self.latent = Space(axes=axes, shape=shape, channels=len(options.levels) or options.channels)
         raw = self.latent.changed(channels=self.squeeze.wanted)
-        self.autoencoder = nn.ModuleDict({"reader": reader(inner, raw, {}, options.net), "writer": writer(self.latent, inner, {}, options.net)})
+        self.autoencoder = nn.ModuleDict(
+            {"reader": reader(inner, raw, {}, options.net), "writer": writer(self.latent, inner, {}, options.net)}
+        )
         self.prior = Diffusion(self.latent, given, options.prior)
         self.register_buffer("middle", torch.zeros(self.latent.channels or 0))
         self.register_buffer("spread", torch.ones(self.latent.channels or 0))

@@ -45,10 +45,13 @@ def coarse_shape(space: Space, spec: NetSpec, *, longest: int = 16) -> tuple[int
 
 def suits_convnet(space: Space) -> bool:
     """Say whether a convnet is the better default: a grid of numbers, no axis longer than 64 or shorter than 4."""
-    return not space.is_ids and 2 <= len(space.shape) <= 3 and 4 <= min(space.shape[-2:]) and max(space.shape) <= 64
+    return not space.is_ids and 2 <= len(space.shape) <= 3 and min(space.shape[-2:]) >= 4 and max(space.shape) <= 64
 
 
 def _grid(space: Space) -> Space:
     if not 1 <= len(space.shape) <= 3:
-        raise SpecError(f"A convnet needs one to three axes, and {space.axes or 'a space without axes'} has {len(space.shape)}.", repair="Choose kind: transformer.")
+        raise SpecError(
+            f"A convnet needs one to three axes, and {space.axes or 'a space without axes'} has {len(space.shape)}.",
+            repair="Choose kind: transformer.",
+        )
     return space

@@ -37,14 +37,18 @@ class LabelCodec:
         asked = LabelOptions.from_values(options)
         names = asked.names or tuple(sorted(set(sources)))
         if not names:
-            raise DataError("No sample has a label.", repair="Import the data with class folders or a label column, or train without labels.")
+            raise DataError(
+                "No sample has a label.", repair="Import the data with class folders or a label column, or train without labels."
+            )
         return cls(LabelOptions(names=names))
 
     def encode(self, source: str) -> np.ndarray:
         if source not in self._ids:
             near = difflib.get_close_matches(source, self.names, n=1)
             shown = ", ".join(self.names[:12]) + (" …" if len(self.names) > 12 else "")
-            raise DataError(f"The label {source!r} was never seen in training.", repair=f"Did you mean {near[0]!r}?" if near else f"Known are: {shown}.")
+            raise DataError(
+                f"The label {source!r} was never seen in training.", repair=f"Did you mean {near[0]!r}?" if near else f"Known are: {shown}."
+            )
         return np.array(self._ids[source], np.int32)
 
     def value(self, packed: Tensor) -> Tensor:

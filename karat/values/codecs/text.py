@@ -57,7 +57,9 @@ class TextCodec:
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
-        tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=asked.vocab, initial_alphabet=sorted(alphabet), special_tokens=[END], show_progress=False))
+        tokenizer.train_from_iterator(
+            texts, trainers.BpeTrainer(vocab_size=asked.vocab, initial_alphabet=sorted(alphabet), special_tokens=[END], show_progress=False)
+        )
         lengths = [len(encoding.ids) for encoding in tokenizer.encode_batch(texts)]
         length = asked.length or int(np.quantile(lengths, 0.99, method="higher")) + 1
         return cls(asked.changed(length=length, tokenizer=tokenizer.to_str()))

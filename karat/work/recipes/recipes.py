@@ -96,7 +96,9 @@ def gan(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
 @recipes.add("autoregressive")
 def autoregressive(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
     """A transformer over the ids, trained with Muon."""
-    return Recipe(family={"net": {"kind": "transformer", "width": 4 * width, "depth": 4}}, plan={"optimizer": "muon", "rate": 3e-3}, augment={})
+    return Recipe(
+        family={"net": {"kind": "transformer", "width": 4 * width, "depth": 4}}, plan={"optimizer": "muon", "rate": 3e-3}, augment={}
+    )
 
 
 def net_for(space: Space, width: int) -> dict[str, Any]:

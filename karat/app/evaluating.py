@@ -1,0 +1,166 @@
+"""Evaluate a run: make samples under the conditions of the test split, score them, write the report, put it on the chain."""
+
+import json
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from karat.material.charts import Curve
+from karat.material.data.samples import Sample
+from karat.material.data.snapshots import Snapshot
+from karat.material.metrics.scores import Evaluation
+from karat.material.report import Likeness, Link, Picture, ReportContent, report_html, report_json
+from karat.store.records import Record
+from karat.store.store import Store
+from karat.values.given import Given
+from karat.values.tensors import TensorFile
+from karat.words.errors import DataError
+from karat.words.events import Event, Finished, Progress, Started
+from karat.words.specs import Spec
+from karat.work.evaluation import EvaluationOptions, Reality, Values, evaluate
+from karat.work.generation import Ready, make_values
+from karat.work.measuring import reality_of, targets_of, yardstick_of
+from karat.work.plans import RunSpec
+from karat.work.runs import captions_of, part_of
+
+
+class EvaluatingOptions(Spec):
+    """How many samples are made to be scored, from which seed, with which sampling options, and how they are measured."""
+
+    samples: int = 500
+    seed: int = 1
+    sampling: dict[str, object] = {}
+    measuring: EvaluationOptions = EvaluationOptions()
+    language: str = "en"
+
+
+def evaluate_run(store: Store, run_ref: str, options: EvaluatingOptions | None = None) -> Iterator[Event]:
+    """Score a run on the test split. Ends with Finished, whose result is the evaluation's record; its `made` is the JSON report."""
+    options = options or EvaluatingOptions()
+    record, ready, spec = open_run(store, run_ref)
+    snapshot = Snapshot.open(store, spec.snapshot)
+    real = reality_of(store, snapshot, spec)
+    made, given = yield from make_samples(store, snapshot, spec, ready, options)
+    yardstick = yield from yardstick_of(store, snapshot, spec, options.measuring)
+    evaluation: Evaluation = yield from evaluate(made, real, options.measuring, yardstick=yardstick)
+    content = _Report(store, record, snapshot, spec, ready, options.language).content(made, given, real, evaluation)
+    html, figures = store.put(report_html(content).encode()), store.put(report_json(content).encode())
+    facts = {"report.html": html, "figures": evaluation.figures(), "evaluation": evaluation.model_dump(mode="json")}
+    result = store.record("evaluation", made=figures, made_from=[record.id, snapshot.id], spec=options, facts=facts)
+    yield Finished(what="evaluation", result=result, summary=content.summary, figures=evaluation.figures())
+
+
+def open_run(store: Store, ref: str) -> tuple[Record, Ready, RunSpec]:
+    """Open a finished run with its chosen weights. Raises DataError for anything else."""
+    record = store.get(ref)
+    if record.kind != "run" or record.made is None:
+        raise DataError(f"{ref} is a {record.kind}, no run.", repair="Give what `karat train` named.")
+    spec = RunSpec.from_values(record.spec)
+    payload = store.read(record.made)
+    return record, Ready.of(spec, dict(TensorFile(lambda start, length: payload[start : start + length], len(payload)))), spec
+
+
+def make_samples(
+    store: Store, snapshot: Snapshot, spec: RunSpec, ready: Ready, options: EvaluatingOptions
+) -> Generator[Event, None, tuple[Values, Given]]:
+    """Make samples under the test split's own conditions, in turn."""
+    test = part_of(store, snapshot, spec, "test")
+    rows = [row % len(test) for row in range(options.samples)]
+    given = test.conditions(rows)
+    seeds = [(options.seed, index) for index in range(options.samples)]
+    yield Started(what="sampling", total=options.samples, unit="samples")
+    finished: list[Tensor] = []
+    for step, values in make_values(ready.model, given, seeds, options.sampling):
+        if step.done == step.total:
+            finished.append(values)
+            yield Progress(done=sum(map(len, finished)), total=options.samples)
+    labels, targets = targets_of(given, rows)
+    return Values(torch.cat(finished), labels, targets), given
+
+
+@dataclass(frozen=True)
+class _Report:
+    """Gathers what a report shows."""
+
+    store: Store
+    run: Record
+    snapshot: Snapshot
+    spec: RunSpec
+    ready: Ready
+    language: str = "en"
+    shown: int = field(default=40)
+
+    def content(self, made: Values, given: Given, real: Reality, evaluation: Evaluation) -> ReportContent:
+        captions = captions_of(given, self.ready.given, len(made))
+        plan, figures = self.spec.plan, self.run.facts["figures"]
+        return ReportContent(
+            title=f"Run {self.run.id[:12]}",
+            summary=f"A {self.spec.model.family.kind} model of {figures['parameters']:,.0f} parameters, trained for {plan.steps:,} steps in {figures['seconds']:.0f} s.",
+            facts={
+                "family": self.spec.model.family.kind,
+                "given": ", ".join(self.spec.given) or "nothing",
+                "chosen step": f"{figures['chosen']:,.0f}",
+            },
+            pictures=[Picture(self._pixels(value), caption) for value, caption in zip(made.values[: self.shown], captions, strict=False)],
+            evaluation=evaluation,
+            curves=list(self._curves()),
+            likenesses=list(self._likenesses(made, real, evaluation)),
+            splits=self.snapshot.counts,
+            dropped=self._dropped(),
+            lineage=[Link(each.kind, each.id, str(each.spec.get("name", ""))) for each in [self.run, *self.store.ancestry(self.run.id)]],
+            settings=self.spec.model_dump(mode="json", include={"model", "plan", "augment"}),
+            language=self.language,
+        )
+
+    def _pixels(self, value: Tensor) -> np.ndarray:
+        pixels = np.asarray(self.ready.made.decode(value))
+        return pixels[..., None] if pixels.ndim == 2 else pixels
+
+    def _curves(self) -> Iterator[Curve]:
+        log = self.store.folder / "runs" / self.run.facts["folder"] / "events.jsonl"
+        lines: dict[str, dict[str, list[tuple[float, float]]]] = {}
+        for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else []:
+            event = json.loads(line)
+            step = event.get("step", event.get("done"))
+            for name, value in (event.get("figures") or {}).items() if event["kind"] in ("progress", "scored") else ():
+                if (place := _curve_of(name)) is not None:
+                    lines.setdefault(place, {}).setdefault(name, []).append((float(step), float(value)))
+        for title, each in lines.items():
+            yield Curve(title=title, lines=each, chosen=float(self.run.facts["figures"]["chosen"]))
+
+    def _likenesses(self, made: Values, real: Reality, evaluation: Evaluation) -> Iterator[Likeness]:
+        training = list(self.snapshot.samples("train"))
+        test = list(self.snapshot.samples("test"))
+        for near in evaluation.neighbours:
+            yield Likeness(
+                made=Picture(self._pixels(made.values[near.made]), f"made {near.made}"),
+                training=Picture(self._original(training[near.training_row]), near.training_name),
+                held_out=Picture(self._original(test[near.held_out_row]), test[near.held_out_row].name),
+                training_distance=near.training_distance,
+                held_out_distance=near.held_out_distance,
+                copied=near.copied,
+            )
+
+    def _original(self, sample: Sample) -> np.ndarray:
+        packed = torch.from_numpy(self.ready.made.encode(self.store.read(sample.blob)))
+        return self._pixels(self.ready.made.value(packed[None])[0])
+
+    def _dropped(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for line in self.snapshot.ledger():
+            counts[line.check] = counts.get(line.check, 0) + 1
+        return counts
+
+
+def _curve_of(name: str) -> str | None:
+    """Name the chart that a figure belongs to; None for what is not drawn."""
+    if name.startswith("held-out loss at"):
+        return "Held-out loss by time"
+    if name.startswith("held-out"):
+        return "Held-out losses"
+    if name in ("loss", "critic", "generator", "lead"):
+        return "Training losses"
+    return "Samples against the validation split" if name.startswith("kid/") else None

@@ -1,0 +1,116 @@
+"""Make a release of a run, and open releases: by alias, by id, or as a file that somebody sent."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from karat.app.evaluating import open_run
+from karat.material.data.snapshots import Snapshot
+from karat.material.metrics.scores import Evaluation
+from karat.material.releases.card import Card, Figure
+from karat.material.releases.lineage import Lineage
+from karat.material.releases.release import Release, write_release
+from karat.material.releases.signing import SigningKey
+from karat.store.records import Record
+from karat.store.store import Store
+from karat.words.errors import NotFoundError, ReleaseError
+from karat.words.events import Event, Finished, Progress, Started
+from karat.words.specs import canonical
+from karat.work.generation import Ready
+from karat.work.measuring import yardstick_of
+from karat.work.plans import RunSpec
+
+
+def release_run(store: Store, run_ref: str, *, title: str = "", alias: str | None = None, out: Path | None = None) -> Iterator[Event]:
+    """Make a signed release of a run and its newest evaluation. Ends with Finished, whose result is the release's record."""
+    run, ready, spec = open_run(store, run_ref)
+    evaluation = _evaluation_of(store, run)
+    title = title or f"Karat {spec.model.family.kind} {run.id[:8]}"
+    yield Started(what="release")
+    yardstick = yield from yardstick_of(store, Snapshot.open(store, spec.snapshot), spec)
+    lineage = Lineage.of([run, evaluation, *store.ancestry(run.id)])
+    parts = {
+        "model.safetensors": store.path(run.made or ""),
+        "spec.json": spec.to_json().encode(),
+        "card.md": _card(title, spec, ready, evaluation, lineage).to_markdown().encode(),
+        "report.html": store.path(evaluation.facts["report.html"]),
+        "report.json": store.path(evaluation.made or ""),
+        "lineage.json": canonical(lineage.value()),
+        **yardstick.index.parts(),
+    }
+    key = SigningKey.at(store.folder)
+    place = store.folder / "releases" / f"{run.id[:16]}.karat"
+    place.parent.mkdir(exist_ok=True)
+    digest = write_release(place, parts, key=key, facts={"title": title, "run": run.id})
+    yield Progress(done=1, total=1)
+    result = remember(store, place, made_from=[run.id, evaluation.id])
+    if alias:
+        store.alias(alias, result)
+    if out is not None:
+        Release.open(place).save(out)
+    named = f" as {alias}" if alias else ""
+    yield Finished(what="release", result=result, summary=f"Release {digest[:12]}{named}: {out or place}")
+
+
+def remember(store: Store, path: Path, *, made_from: list[str] | None = None) -> str:
+    """Put a release file on the chain, and give its record."""
+    release = Release.open(path)
+    facts = {"digest": release.digest, "signer": release.signer, "title": release.facts.get("title", "")}
+    return store.record("release", made=store.put(path) if path.is_file() else None, made_from=made_from or [], spec=facts)
+
+
+def open_release(store: Store, ref: str) -> tuple[Record, Release]:
+    """Open a release by alias, id or path; one that came as a file or folder is put on the chain first."""
+    path = Path(ref)
+    if path.exists():
+        record = store.get(remember(store, path))
+        return record, Release.open(path)
+    record = store.get(ref)
+    if record.kind == "run":
+        raise NotFoundError(f"{ref} is a run, not yet a release.", repair=f"Make one: `karat release {ref[:12]}`.")
+    if record.kind != "release" or record.made is None:
+        raise NotFoundError(f"{ref} is a {record.kind}, no release.", repair="Give an alias, a release's id, or a .karat file.")
+    return record, Release.open(store.path(record.made))
+
+
+def load_release(release: Release) -> tuple[Ready, RunSpec]:
+    """Build what a release describes. Raises ReleaseError when its spec is of another version or its weights do not fit."""
+    from karat.values.tensors import shapes_of
+
+    raw = release.json("spec.json")
+    if raw.get("version") != 1:
+        raise ReleaseError(f"The spec in this release has version {raw.get('version')}; this Karat reads 1.", repair="Use a newer Karat.")
+    spec = RunSpec.from_json(json.dumps(raw))
+    from karat.learning.models import Model
+
+    release.check_tensors("model.safetensors", shapes_of(Model(spec.model).state_dict()))
+    return Ready.of(spec, dict(release.tensors())), spec
+
+
+def _evaluation_of(store: Store, run: Record) -> Record:
+    found = [record for record in store.descendants(run.id) if record.kind == "evaluation"]
+    if not found:
+        raise NotFoundError(f"Run {run.id[:12]} has not been evaluated.", repair=f"Measure it first: `karat evaluate {run.id[:12]}`.")
+    return max(found, key=lambda record: record.at)
+
+
+def _card(title: str, spec: RunSpec, ready: Ready, evaluation: Record, lineage: Lineage) -> Card:
+    scores = Evaluation.from_values(evaluation.facts["evaluation"]).scores
+    figures = tuple(
+        Figure(name=f"{s.title} ({s.space})", value=s.value, low=s.low, high=s.high, data="held-out test split") for s in scores
+    )
+    licences = lineage.licences
+    family = spec.model.family.kind
+    given = ", ".join(spec.given) or "nothing"
+    return Card(
+        title=title,
+        summary=f"A {family} model of {ready.model.parameter_count():,} parameters that makes {spec.made.kind}s under {given}.",
+        licence=next(iter(licences)) if len(licences) == 1 else "other",
+        tags=("karat", family),
+        figures=figures,
+        sections={
+            "Data": "\n".join(f"- {licence}: {', '.join(names)}" for licence, names in licences.items()),
+            "Training": f"{spec.plan.steps:,} steps of {spec.plan.batch} samples; optimizer {spec.plan.optimizer}; seed {spec.plan.seed}.",
+            "Limits": "Scores hold for the held-out part of the data named above and say nothing of other data. See report.html.",
+        },
+    )
