@@ -38,14 +38,11 @@ class LocalBlobs:
 
     def put(self, source: bytes | Path | BinaryIO, *, wait: bool = True) -> str:
         """Keep bytes, a file or a stream, and give their digest; with `wait=False` they are durable only after `settle`."""
-        unfinished = self._incoming / uuid.uuid4().hex
         try:
             with _opened(source) as reading:
-                return self._keep(reading, unfinished, wait)
+                return self._keep(reading, wait)
         except OSError as error:
             raise store_error(error, Path(error.filename or self.folder)) from None
-        finally:
-            unfinished.unlink(missing_ok=True)
 
     def settle(self) -> None:
         """Wait until everything that was put is on the disk."""
@@ -66,7 +63,7 @@ class LocalBlobs:
 
     def path(self, digest: str) -> Path:
         """Give the place of a blob, whether it is there or not."""
-        return self.folder / digest[:2] / digest[2:]
+        return Path(self._place(digest))
 
     def read(self, digest: str) -> bytes:
         """Give a whole blob. Raises NotFoundError, or DamageError when the bytes are not what the digest says."""
@@ -101,24 +98,50 @@ class LocalBlobs:
             repair=f"Restore {self.path(digest)} from a backup, or delete it and import or make it again.",
         )
 
-    def _keep(self, reading: BinaryIO, unfinished: Path, wait: bool) -> str:
-        digest = hashlib.sha256()
-        with unfinished.open("xb") as writing:
-            while chunk := reading.read(CHUNK):
-                digest.update(chunk)
-                writing.write(chunk)
-            writing.flush()
-            size = writing.tell()
-            place = self.path(digest.hexdigest())
-            if _size(place) == size:
+    def _keep(self, reading: BinaryIO, wait: bool) -> str:
+        """Keep a stream; one that ends within its first chunk is known before anything is written, and often is there already."""
+        start = reading.read(CHUNK)
+        rest = reading.read(CHUNK)
+        digest = hashlib.sha256(start)
+        if not rest and self._holds(digest.hexdigest(), len(start)):
+            return digest.hexdigest()
+        unfinished = f"{self._incoming}/{uuid.uuid4().hex}"
+        try:
+            with open(unfinished, "xb", buffering=0) as writing:
+                size = _write(writing, start)
+                while rest:
+                    digest.update(rest)
+                    size += _write(writing, rest)
+                    rest = reading.read(CHUNK)
+                if wait:
+                    os.fsync(writing.fileno())
+            if not self._holds(digest.hexdigest(), size):
+                self._move(unfinished, digest.hexdigest(), wait)
                 return digest.hexdigest()
-            if wait:
-                os.fsync(writing.fileno())
-        place.parent.mkdir(exist_ok=True)
-        unfinished.replace(place)
-        if wait:
-            _fsync_folder(place.parent)
+        except BaseException:
+            Path(unfinished).unlink(missing_ok=True)
+            raise
+        os.unlink(unfinished)
         return digest.hexdigest()
+
+    def _holds(self, digest: str, size: int) -> bool:
+        try:
+            return os.stat(self._place(digest)).st_size == size
+        except FileNotFoundError:
+            return False
+
+    def _move(self, unfinished: str, digest: str, wait: bool) -> None:
+        place = self._place(digest)
+        try:
+            os.replace(unfinished, place)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            os.replace(unfinished, place)
+        if wait:
+            _fsync_folder(os.path.dirname(place))
+
+    def _place(self, digest: str) -> str:
+        return f"{self.folder}/{digest[:2]}/{digest[2:]}"
 
     def _sweep(self) -> None:
         """Remove what killed processes left half-written, but nothing that may still be growing."""
@@ -146,14 +169,15 @@ def _opened(source: bytes | Path | BinaryIO) -> AbstractContextManager[BinaryIO]
     return source.open("rb") if isinstance(source, Path) else nullcontext(source)
 
 
-def _size(place: Path) -> int | None:
-    try:
-        return place.stat().st_size
-    except FileNotFoundError:
-        return None
+def _write(writing: io.RawIOBase, content: bytes) -> int:
+    """Write all of some bytes; a full disk may take a part of them before it says so."""
+    left = memoryview(content)
+    while left:
+        left = left[writing.write(left) :]
+    return len(content)
 
 
-def _fsync_folder(folder: Path) -> None:
+def _fsync_folder(folder: str) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

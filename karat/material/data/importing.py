@@ -50,6 +50,7 @@ class _Scan:
 
     id: str
     pictures: int = 0
+    texts: int = 0
     metadata: list[tuple[str, bytes]] = field(default_factory=list)
     licences: list[tuple[str, bytes]] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
@@ -96,7 +97,9 @@ def _scan(store: Store, place: Place, location: str) -> _Scan:
                 scan.metadata.append((file.name, file.raw))
             elif is_licence(file.name):
                 scan.licences.append((file.name, file.raw))
-            elif not file.name.lower().endswith(".txt"):
+            elif file.name.lower().endswith(".txt"):
+                scan.texts += 1
+            else:
                 scan.ignored[PurePosixPath(file.name).suffix.lower() or "no suffix"] += 1
         scan.pictures += len(pictures)
         if pictures:
@@ -240,20 +243,25 @@ def _samples(store: Store, place: Place, location: str, *, scan: _Scan, by_folde
             last = file.name
             name = file.name if times == 1 else f"{file.name} ({times})"
             look = looks.get(file.blob or "")
-            yield _sample(place, file, name=name, look=look, by_folder=by_folder), file.size
+            sample = _sample(file, name=name, look=look, by_folder=by_folder)
+            yield sample if not scan.texts else _captioned(place, file, sample), file.size
 
 
-def _sample(place: Place, file: SeenFile, *, name: str, look: Look | None, by_folder: bool) -> Sample:
+def _sample(file: SeenFile, *, name: str, look: Look | None, by_folder: bool) -> Sample:
     said = dict(file.fields or {})
     split, folder = _folders(file.name)
     facts = {**said.pop("facts", {}), **({"split": split} if split else {})}
     facts |= look.facts if look else {"problem": {"check": "unreadable", "message": "The file could not be opened or read."}}
-    captions = said.pop("captions", {})
-    if "text" not in captions and (caption := place.caption_of(file.raw)) is not None:
-        text = decoded(caption, PurePosixPath(file.name).with_suffix(".txt").as_posix()).strip()
-        captions |= {"text": text} if text else {}
     label = said.pop("label", folder if by_folder else None)
-    return Sample(id="", source="", name=name, blob=file.blob or digest_of_nothing(), label=label, captions=captions, facts=facts, **said)
+    return Sample(id="", source="", name=name, blob=file.blob or digest_of_nothing(), label=label, facts=facts, **said)
+
+
+def _captioned(place: Place, file: SeenFile, sample: Sample) -> Sample:
+    """Add the text of the file of the same name, where no row of metadata has a text."""
+    if "text" in sample.captions or (caption := place.caption_of(file.raw)) is None:
+        return sample
+    text = decoded(caption, str(PurePosixPath(file.name).with_suffix(".txt"))).strip()
+    return sample.changed(captions={**sample.captions, "text": text}) if text else sample
 
 
 def _source_spec(store: Store, place: Place, scan: _Scan, options: ImportOptions) -> dict[str, Any]:
