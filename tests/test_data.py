@@ -26,6 +26,7 @@ from karat.material.data.likeness import hashes, near_groups
 from karat.material.data.metadata import described, metadata_rows
 from karat.material.data.preview import contact_sheet
 from karat.material.data.samples import Sample, samples_of
+from karat.material.data.showing import show
 from karat.material.data.snapshots import Snapshot, SnapshotSpec, make_snapshot
 from karat.material.data.split import SPLIT_NAMES, Fractions, split
 from karat.store.store import Store
@@ -397,6 +398,66 @@ def test_any_bytes_as_metadata_are_read_or_refused(content: bytes, name: str) ->
     with contextlib.suppress(DataError):
         for _, row in metadata_rows(name, lambda: io.BytesIO(content)):
             described(row, {})
+
+
+def test_showing_adds_up_what_a_source_and_a_snapshot_hold(tmp_path: Path, store: Store) -> None:
+    paths = write_pictures(tmp_path / "data" / "a", 12) + write_pictures(tmp_path / "data" / "b", 13, first=30)
+    (tmp_path / "data" / "b" / "zero.png").write_bytes(b"")
+    paths[0].with_suffix(".txt").write_text("a caption")
+    source = imported(store, tmp_path / "data", licence="CC0-1.0", origin="drawn here")
+    of_source = show(store, source)
+    assert of_source.counts == {"all": 26}
+    assert of_source.labels == {"all": {"a": 12, "b": 14}}
+    assert (of_source.origins, of_source.licences, of_source.captions) == (("drawn here",), ("CC0-1.0",), {"text": 1})
+    of_snapshot = show(store, snapshot_of(store, source).id, examples=3)
+    assert of_snapshot.counts == snapshot_of(store, source).counts
+    assert of_snapshot.left_out == {"empty": 1}
+    assert [sum(of.values()) for of in of_snapshot.labels.values()] == list(of_snapshot.counts.values())
+    assert len(of_snapshot.examples) == 3
+
+
+def save_as(picture: Image.Image, path: Path, kind: str) -> None:
+    grey = np.asarray(picture.convert("L"))
+    match kind:
+        case "sixteen bits":
+            Image.fromarray(grey.astype(np.uint16) * 257).save(path.with_suffix(".png"))
+        case "floats":
+            Image.fromarray(grey.astype(np.float32) / 255).save(path.with_suffix(".tiff"))
+        case "palette":
+            picture.quantize(128).save(path.with_suffix(".png"))
+        case "cmyk":
+            picture.convert("CMYK").save(path.with_suffix(".tiff"))
+        case "alpha":
+            picture.convert("RGBA").save(path.with_suffix(".webp"), lossless=True)
+        case "turned":
+            exif = Image.Exif()
+            exif[0x0112] = 6
+            picture.transpose(Image.Transpose.ROTATE_90).save(path.with_suffix(".jpg"), quality=95, exif=exif)
+        case "gif":
+            picture.save(path.with_suffix(".gif"))
+
+
+@pytest.mark.parametrize("kind", ["sixteen bits", "floats", "palette", "cmyk", "alpha", "turned", "gif"])
+def test_a_picture_is_its_own_near_duplicate_in_any_form(tmp_path: Path, store: Store, kind: str) -> None:
+    path = write_pictures(tmp_path / "data", 1)[0]
+    wide = drawn(0).resize((64, 48))
+    wide.save(path)
+    save_as(wide, tmp_path / "data" / "other", kind)
+    source = imported(store, tmp_path / "data")
+    survey = Survey(CheckPolicy())
+    list(surveyed(store, [source], survey))
+    assert survey.groups().tolist() == [0, 0]
+    assert [(sample.facts["width"], sample.facts["height"]) for sample in samples_of(store, source)] == [(64, 48), (64, 48)]
+
+
+def test_a_blob_that_was_deleted_is_kept_anew(tmp_path: Path, store: Store) -> None:
+    write_pictures(tmp_path / "data", 3)
+    source = imported(store, tmp_path / "data")
+    lost, cut, _ = samples_of(store, source)
+    store.path(lost.blob).unlink()
+    store.path(cut.blob).write_bytes(store.read(cut.blob)[:50])
+    assert imported(store, tmp_path / "data") == source
+    assert all(store.read(sample.blob) for sample in samples_of(store, source))
 
 
 def test_import_can_be_stopped_between_steps(tmp_path: Path, store: Store) -> None:

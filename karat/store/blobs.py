@@ -61,6 +61,13 @@ class LocalBlobs:
     def has(self, digest: str) -> bool:
         return self.path(digest).is_file()
 
+    def holds(self, digest: str, size: int) -> bool:
+        """Say whether a blob is there in its full size, which a crash may have cut short."""
+        try:
+            return os.stat(self._place(digest)).st_size == size
+        except FileNotFoundError:
+            return False
+
     def path(self, digest: str) -> Path:
         """Give the place of a blob, whether it is there or not."""
         return Path(self._place(digest))
@@ -103,7 +110,7 @@ class LocalBlobs:
         start = reading.read(CHUNK)
         rest = reading.read(CHUNK)
         digest = hashlib.sha256(start)
-        if not rest and self._holds(digest.hexdigest(), len(start)):
+        if not rest and self.holds(digest.hexdigest(), len(start)):
             return digest.hexdigest()
         unfinished = f"{self._incoming}/{uuid.uuid4().hex}"
         try:
@@ -115,7 +122,7 @@ class LocalBlobs:
                     rest = reading.read(CHUNK)
                 if wait:
                     os.fsync(writing.fileno())
-            if not self._holds(digest.hexdigest(), size):
+            if not self.holds(digest.hexdigest(), size):
                 self._move(unfinished, digest.hexdigest(), wait)
                 return digest.hexdigest()
         except BaseException:
@@ -123,12 +130,6 @@ class LocalBlobs:
             raise
         os.unlink(unfinished)
         return digest.hexdigest()
-
-    def _holds(self, digest: str, size: int) -> bool:
-        try:
-            return os.stat(self._place(digest)).st_size == size
-        except FileNotFoundError:
-            return False
 
     def _move(self, unfinished: str, digest: str, wait: bool) -> None:
         place = self._place(digest)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, delete, func, or_, select, tuple_, update
+from sqlalchemy import Select, and_, bindparam, delete, or_, select, tuple_, update
 
 from karat.store import tables
 from karat.store.database import Database
@@ -77,12 +77,14 @@ class Files:
             if rows:
                 connection.execute(self._database.upsert(tables.looks, update=("facts", "print")), rows)
             note = update(t).where(t.c.location == bindparam("b_location"), t.c.raw == bindparam("b_raw")).values(blob=bindparam("b_blob"))
-            connection.execute(note, [{"b_location": location, "b_raw": raw, "b_blob": blob} for raw, blob in kept])
+            if kept:
+                connection.execute(note, [{"b_location": location, "b_raw": raw, "b_blob": blob} for raw, blob in kept])
 
-    def count(self, location: str, scan: str) -> int:
+    def forget(self, location: str, raws: Sequence[bytes]) -> None:
+        """Note that the blobs of some files are gone."""
         t = tables.files
-        with self._database.reading() as connection:
-            return connection.scalar(select(func.count()).where(t.c.location == location, t.c.seen == scan)) or 0
+        with self._database.writing() as connection:
+            connection.execute(update(t).where(t.c.location == location, t.c.raw.in_(raws)).values(blob=None))
 
     def missing(self, location: str, scan: str, *, look: str) -> Iterator[SeenFile]:
         """Stream the files that have no blob yet, or a blob at which no such look was taken."""

@@ -7,6 +7,7 @@ import difflib
 import fcntl
 import json
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -142,6 +143,15 @@ class Store:
             except BlockingIOError:
                 raise BusyError(f"Another process is at work on {what}.", repair="Let it end, or stop it, then try again.") from None
             yield
+
+    @contextmanager
+    def spool(self) -> Iterator[BinaryIO]:
+        """Give a file that vanishes afterwards, for what is too long for memory and will be a blob."""
+        try:
+            with tempfile.TemporaryFile(dir=self.folder) as file:
+                yield file
+        except OSError as error:
+            raise store_error(error, self.folder) from None
 
     def close(self) -> None:
         self._database.close()

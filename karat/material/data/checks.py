@@ -71,16 +71,18 @@ class Survey:
         self.dropped: dict[int, Finding] = {}
         self._prints: list[bytes] = []
         self._sides: list[int] = []
+        self._likeness = alone(0)
 
     def read(self, store: Store, refs: Sequence[str]) -> Iterator[Event]:
         """Take in the samples of some sources; yield what is found about each by itself."""
+        total = sum(store.get(ref).facts.get("samples", 0) for ref in refs)
         for ref in refs:
             for some in batches(samples_of(store, ref), BATCH):
                 looks = store.files.looks({sample.blob for sample in some}, look=LOOK)
                 for sample in some:
                     print = looks[sample.blob].print if sample.blob in looks else None
                     yield from self._add(sample, print)
-                yield Progress(done=len(self.ids))
+                yield Progress(done=len(self.ids), total=total)
 
     def compare(self) -> Iterator[Event]:
         """Yield what is found between samples: duplicates, uneven classes, captions that some have and others lack."""

@@ -4,11 +4,11 @@ What has been seen and kept is noted in the store as it goes, so an import that 
 same place only reads what has changed. Blobs become durable in batches, always before the notes that name them.
 """
 
-import tempfile
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -63,13 +63,14 @@ def import_source(store: Store, path: Path, *, options: ImportOptions | None = N
     options = options or ImportOptions()
     place = open_place(path)
     location = digest_of(place.location)
-    with store.lock(f"import-{location[:16]}"):
+    with store.lock(f"import-{location[:16]}"), _said(path):
         scan = _scan(store, place, location)
         if scan.pictures == 0:
             raise DataError(f"{path} holds no pictures.", repair=f"Give a folder or zip of pictures. {_ignored_sentence(scan)}".strip())
         yield Started(what=f"import of {path}", total=scan.pictures, unit="pictures")
         yield from _warnings(scan)
         yield from _describe(store, place, location, scan=scan, columns=options.columns)
+        _forget_lost(store, location, scan)
         yield from _keep(store, place, location, scan=scan, workers=workers)
         made, facts = _list(store, place, location, scan=scan)
         spec = _source_spec(store, place, scan, options)
@@ -81,6 +82,16 @@ def import_source(store: Store, path: Path, *, options: ImportOptions | None = N
         summary=f"Imported {facts['samples']} pictures as source {source[:12]}.",
         figures={name: float(value) for name, value in facts.items() if isinstance(value, int)},
     )
+
+
+@contextmanager
+def _said(path: Path) -> Iterator[None]:
+    """Say in a sentence that the place cannot be read; the store says its own failures itself."""
+    try:
+        yield
+    except OSError as error:
+        problem = f"{path} cannot be read to its end: {error}."
+        raise DataError(problem, repair="Check the disk and the permissions, and import again: it goes on where it was.") from None
 
 
 def _scan(store: Store, place: Place, location: str) -> _Scan:
@@ -144,6 +155,14 @@ def _describe(store: Store, place: Place, location: str, *, scan: _Scan, columns
                 yield Finding(check=f"{problem}-row", sample=file, message=message, repair=repair)
         if not named:
             raise DataError(f"No row of {name} names a file.", repair=NO_FILE)
+
+
+def _forget_lost(store: Store, location: str, scan: _Scan) -> None:
+    """Forget the blobs that were deleted or cut short, so that they are kept anew."""
+    for files in batches(store.files.all(location, scan.id), SETTLE):
+        lost = [file.raw for file in files if file.blob and not store.blobs.holds(file.blob, file.size)]
+        if lost:
+            store.files.forget(location, lost)
 
 
 def _keep(store: Store, place: Place, location: str, *, scan: _Scan, workers: int) -> Iterator[Event]:
@@ -223,7 +242,7 @@ def _list(store: Store, place: Place, location: str, *, scan: _Scan) -> tuple[st
     labels: Counter[str] = Counter()
     sums = Counter({"samples": 0, "bytes": 0, "with_captions": 0, "with_problems": 0})
     store.put(NOTHING)
-    with tempfile.TemporaryFile(dir=store.folder) as listing:
+    with store.spool() as listing:
         for sample, size in _samples(store, place, location, scan=scan, by_folder=by_folder):
             listing.write(sample_line(sample))
             labels.update([sample.label] if sample.label is not None else ())
@@ -258,9 +277,14 @@ def _sample(file: SeenFile, *, name: str, look: Look | None, by_folder: bool) ->
 
 def _captioned(place: Place, file: SeenFile, sample: Sample) -> Sample:
     """Add the text of the file of the same name, where no row of metadata has a text."""
-    if "text" in sample.captions or (caption := place.caption_of(file.raw)) is None:
+    if "text" in sample.captions:
         return sample
-    text = decoded(caption, str(PurePosixPath(file.name).with_suffix(".txt"))).strip()
+    name = str(PurePosixPath(file.name).with_suffix(".txt"))
+    try:
+        caption = place.caption_of(file.raw)
+    except OSError as error:
+        raise DataError(f"The caption {name} cannot be read: {error.strerror or error}.", repair="Repair or delete it.") from None
+    text = "" if caption is None else decoded(caption, name).strip()
     return sample.changed(captions={**sample.captions, "text": text}) if text else sample
 
 

@@ -6,7 +6,6 @@ with the reason. Within a split the order is drawn from the seed, so that the fi
 
 import hashlib
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Self
@@ -120,12 +119,12 @@ def _places(survey: Survey, spec: SnapshotSpec) -> NDArray[np.int8]:
 
 def _write(store: Store, spec: SnapshotSpec, survey: Survey, places: NDArray[np.int8]) -> dict[str, Any]:
     """Write the splits and the ledger as blobs, and give the index of them."""
-    with tempfile.TemporaryFile(dir=store.folder) as all_lines:
+    with store.spool() as all_lines:
         starts, licences = _spool(store, spec, all_lines)
         order = sorted(range(len(places)), key=lambda number: hashlib.sha256(f"{spec.seed}:{survey.ids[number]}".encode()).digest())
         splits, counts = {}, {}
         for place, name in enumerate(SPLIT_NAMES):
-            with tempfile.TemporaryFile(dir=store.folder) as lines:
+            with store.spool() as lines:
                 chosen = [number for number in order if places[number] == place]
                 for number in chosen:
                     all_lines.seek(starts[number])
@@ -149,7 +148,7 @@ def _spool(store: Store, spec: SnapshotSpec, lines: BinaryIO) -> tuple[list[int]
 
 
 def _ledger(store: Store, survey: Survey) -> str:
-    with tempfile.TemporaryFile(dir=store.folder) as lines:
+    with store.spool() as lines:
         for number, finding in sorted(survey.dropped.items()):
             left = LeftOut(id=survey.ids[number], name=finding.sample, check=finding.check, message=finding.message)
             lines.write(canonical(left.model_dump()) + b"\n")
