@@ -8,8 +8,8 @@ from html import escape
 from karat.material.metrics.scores import Score
 
 BAR_WIDTH, BAR_HEIGHT, BAR_EDGE = 320, 34, 12
-CURVE_WIDTH, CURVE_HEIGHT = 560, 220
-LEFT, RIGHT, TOP, BOTTOM = 46, 86, 10, 26
+CURVE_WIDTH, CURVE_HEIGHT = 440, 220
+LEFT, RIGHT, TOP, BOTTOM = 44, 74, 10, 26
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,10 @@ def line_chart(curve: Curve) -> str:
     for tick in ticks_y:
         y = at(left, tick)[1]
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{CURVE_WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{figure(tick)}</text>')
+        parts.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{_tick(tick)}</text>')
     for tick in ticks_x:
         if left <= tick <= right:
-            parts.append(f'<text class="tick" x="{at(tick, low)[0]}" y="{CURVE_HEIGHT - 6}" text-anchor="middle">{figure(tick)}</text>')
+            parts.append(f'<text class="tick" x="{at(tick, low)[0]}" y="{CURVE_HEIGHT - 6}" text-anchor="middle">{_tick(tick)}</text>')
     if curve.chosen is not None and left <= curve.chosen <= right:
         x = at(curve.chosen, low)[0]
         parts.append(f'<line class="chosen" x1="{x}" x2="{x}" y1="{TOP}" y2="{CURVE_HEIGHT - BOTTOM}"/>')
@@ -111,7 +111,7 @@ def _reach(score: Score) -> tuple[float, float]:
         wider_low, wider_high = min(low, value), max(high, value)
         if (wider_high - wider_low) <= 6 * max(max(near) - min(near), 1e-9):
             low, high = wider_low, wider_high
-    pad = 0.04 * ((high - low) or abs(high) or 1.0)
+    pad = 0.08 * ((high - low) or abs(high) or 1.0)
     return low - pad, high + pad
 
 
@@ -139,6 +139,10 @@ def _ticks(low: float, high: float, wanted: int) -> list[float]:
     first = math.floor(low / step + 1e-9)
     last = math.ceil(high / step - 1e-9)
     return [number * step for number in range(first, max(last, first + 1) + 1)]
+
+
+def _tick(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.6g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _apart(places: Sequence[float], gap: float) -> list[float]:

@@ -24,7 +24,7 @@ GROUPS = {
     "As asked": ("condition-accuracy", "retrieval", "retrieval-rank"),
     "Original": ("closer-to-training", "authenticity", "copied"),
 }
-SPACES = {"all": "all features and pixels", "judge": "judge", "pixels": "pixels"}
+SPACES = {"all": "everything", "random-conv": "random filters"}
 
 
 @dataclass(frozen=True)
@@ -139,10 +139,9 @@ def standing(score: Score) -> str:
     """Say in words where a score stands against real values."""
     if score.floor is None:
         return ""
-    if score.reaches_floor:
-        return "as real values"
-    better = score.value > score.floor.high if score.higher_is_better else score.value < score.floor.low
-    return "better than real values" if better else "short of real values"
+    if score.low > score.floor.high if score.higher_is_better else score.high < score.floor.low:
+        return "better than real values"
+    return "as real values" if score.reaches_floor else "short of real values"
 
 
 def _groups(evaluation: Evaluation | None) -> list[tuple[str, list[tuple[Score, list[tuple[str, Score]]]]]]:

@@ -27,9 +27,9 @@ from karat.words.events import Event, Progress, Started, Warned
 from karat.words.specs import Spec, canonical
 
 FORMAT = 1
-BLOCK = 8192
+BLOCK = 2048
 QUERIES = 64
-PLANTED = 256
+PLANTED = 128
 FEATURE_RANGE = 6.0
 SAME = 0.02
 """A held-out picture this near to a training picture is the same picture, and would make every copy look normal."""
@@ -136,9 +136,9 @@ class OriginalityIndex:
 
     def nearest(self, values: Tensor) -> Nearest:
         """Find the nearest training picture of each picture, in blocks of both."""
-        found = [self._nearest(block) for block in values.split(QUERIES)]
-        if not found:
+        if not len(values):
             raise DataError("There is no picture to compare.", repair="Give at least one.")
+        found = [self._nearest(block) for block in values.split(QUERIES)]
         pixels = [torch.cat([each[index] for each in found]) for index in range(2)]
         if self.judge is None:
             return Nearest(pixels[0], pixels[1])

@@ -1,0 +1,152 @@
+"""The report opens offline, says every number with its meaning, and keeps every script."""
+
+import io
+import json
+import re
+from base64 import b64decode
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from karat.material.charts import Curve, figure, line_chart, score_bar
+from karat.material.metrics.scores import Evaluation, Interval, Neighbours, Score, SpaceFacts
+from karat.material.report import Likeness, Link, Picture, ReportContent, report_html, report_json, standing, write_report
+
+NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
+
+
+def made_score(name: str = "fd/judge", *, value: float = 1.2, spread: float = 0.1, higher: bool = False) -> Score:
+    floor = Interval(value=1.0, low=0.9, high=1.1, count=100, reference_count=90)
+    facts = {"title": "Frechet distance", "meaning": "How far it is.", "space": name.split("/")[1], "higher_is_better": higher}
+    numbers = {"value": value, "low": value - spread, "high": value + spread, "count": 100, "reference_count": 90}
+    return Score(name=name, floor=floor, baselines={"noise": 900.0, "training": 1.05}, **facts, **numbers)
+
+
+def evaluation() -> Evaluation:
+    near = Neighbours(made=0, copied=True, training_row=1, training_name="甲", training_distance=0.1, held_out_row=2, held_out_distance=0.4)
+    return Evaluation(
+        scores=(made_score(), made_score("copied/pixels", value=0.01), made_score("my-metric/judge")),
+        spaces=(SpaceFacts(name="judge", space_digest="ab" * 32, width=64),),
+        counts={"made": 100, "test": 90},
+        originality={"detected": {"exact": 1.0}, "false_alarms": 0.011},
+        neighbours=(near,),
+        options={},
+    )
+
+
+def picture(channels: int = 3, caption: str = "") -> Picture:
+    return Picture(np.arange(8 * 8 * channels, dtype=np.uint8).reshape(8, 8, channels), caption)
+
+
+def content() -> ReportContent:
+    return ReportContent(
+        title="表情 <icons> & faces",
+        summary="一个“小”模型。",
+        facts={"Licence": "OFL 1.1"},
+        pictures=[picture(channels, f"笑脸 {channels} <b>") for channels in (1, 3, 4)],
+        evaluation=evaluation(),
+        curves=[Curve("Loss", {"train": [(0, 2.0), (10, 1.0), (20, float("nan"))], "held-out": [(0, 2.1), (20, 1.1)]}, chosen=10)],
+        likenesses=[Likeness(picture(), picture(caption="近"), picture(), 0.1, 0.4, copied=True)],
+        splits={"train": 1000, "test": 90},
+        dropped={"near duplicate": 7},
+        lineage=[Link("source", "ab" * 32, "资料")],
+        settings={"train": {"steps": 100, "rates": [0.1, 0.2]}},
+    )
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in ("meta", "img", "br", "link"):
+            self.open.append(tag)
+        self.addresses += [value for name, value in attributes if name in ("src", "href", "xlink:href", "action", "srcset")]
+
+    def handle_startendtag(self, tag, attributes):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_needs_nothing_from_outside(tmp_path):
+    page_path, figures_path = write_report(content(), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"] == [page_path.name, figures_path.name]
+    text = page_path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    assert page.addresses and all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    assert not re.search(r"https?://|@import|url\(|<script", text)
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_every_script_survives_and_nothing_is_taken_for_markup():
+    text = report_html(content())
+    assert "表情 &lt;icons&gt; &amp; faces" in text and "笑脸 4 &lt;b&gt;" in text and "一个“小”模型。" in text
+    assert "<b>" not in re.sub(r"<b>(source|training|held out)", "", text)
+
+
+def test_pictures_are_the_same_pixels():
+    from PIL import Image
+
+    for number, address in enumerate(Page(report_html(content())).addresses[:3]):
+        pixels = np.asarray(Image.open(io.BytesIO(b64decode(address.partition(",")[2]))))
+        assert np.array_equal(pixels.reshape(8, 8, -1), content().pictures[number].pixels)
+
+
+def test_the_page_and_the_json_say_the_same():
+    text, figures = report_html(content()), json.loads(report_json(content()))
+    assert Evaluation.from_json(json.dumps(figures["evaluation"])) == evaluation()
+    for score in evaluation().scores:
+        assert figure(score.value) in text and score.meaning in text and figure(score.floor.value) in text
+    assert figures["splits"] == {"train": 1000, "test": 90} and "1,000" in text
+    assert figures["likenesses"][0]["copied"] is True and "flagged" in text
+    assert "train.rates" in text and "0.1, 0.2" in text and "near duplicate" in text
+
+
+def test_what_is_empty_is_left_out():
+    text = report_html(ReportContent(title="bare", summary="nothing yet"))
+    assert Page(text).open == [] and "<section" not in text and "<img" not in text
+
+
+def test_a_score_is_said_to_stand_where_it_stands():
+    assert standing(made_score(value=1.15)) == "as real values"
+    assert standing(made_score(value=3)) == "short of real values"
+    assert standing(made_score(value=0.5)) == "better than real values"
+    assert standing(made_score(value=3, higher=True)) == "better than real values"
+
+
+@given(value=NUMBERS, spread=st.floats(0, 1e5), noise=NUMBERS, training=NUMBERS)
+def test_any_score_draws_within_its_bar(value, spread, noise, training):
+    score = made_score(value=value, spread=spread).changed(baselines={"noise": noise, "训练 <copy>": training})
+    for element in ElementTree.fromstring(score_bar(score)).iter():
+        for name in ("x", "x1", "x2", "cx"):
+            assert -1 <= float(element.get(name, 0)) <= 321
+
+
+@given(points=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=40), chosen=st.none() | NUMBERS)
+def test_any_curve_draws(points, chosen):
+    curve = Curve("a <curve>", {"one & only": sorted(points), "none": []}, chosen=chosen)
+    chart = ElementTree.fromstring(line_chart(curve))
+    places = [float(place) for line in chart.iter("polyline") for pair in line.get("points").split() for place in pair.split(",")]
+    assert len(places) == 2 * len(points) and all(np.isfinite(places)) and -10 <= min(places) and max(places) <= 450
+
+
+def test_a_curve_of_nothing_is_nothing():
+    assert line_chart(Curve("empty", {"none": [(0.0, float("nan"))]})) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (1.0, "1.00"), (-0.0256, "−0.0256"), (12.345, "12.3"), (1234.5, "1,234"), (0.00001, "0"), (float("nan"), "–"), (999.7, "1000")],
+)
+def test_figures_read_well(value, text):
+    assert figure(value) == text
