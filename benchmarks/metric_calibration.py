@@ -26,7 +26,10 @@ def main() -> None:
     for name, (values, labels) in sets.items():
         scored[name] = result_of(evaluate(Values(values, labels), real, options, yardstick=yardstick)).scores
     if asked.json:
-        rows = {name: {score.name: {"value": score.value, "worse_than_floor": moved(score)} for score in scores} for name, scores in scored.items()}
+        rows = {
+            name: {score.name: {"value": score.value, "worse_than_floor": moved(score)} for score in scores}
+            for name, scores in scored.items()
+        }
         print(json.dumps(rows, indent=1))
     else:
         print(calibration_table(scored))

@@ -1,4 +1,4 @@
-"""Metrics do what they say on real digits: nothing against itself, about nothing between halves, more with corruption, the same numbers again."""
+"""Metrics do what they say on real digits: nothing against itself, about nothing between halves, more with corruption."""
 
 from pathlib import Path
 
@@ -34,7 +34,11 @@ def part(start: int, end: int) -> Values:
 
 DIGITS = digits()
 REAL = Reality(
-    train=[part(1150, 1500), part(1500, 1797)], validation=part(270, 450), test=part(450, 800), judge=part(0, 270), classes=list("0123456789")
+    train=[part(1150, 1500), part(1500, 1797)],
+    validation=part(270, 450),
+    test=part(450, 800),
+    judge=part(0, 270),
+    classes=list("0123456789"),
 )
 FRESH = part(800, 1150)
 
@@ -119,7 +123,8 @@ def test_the_same_seed_gives_the_same_numbers(yardstick):
     few = OPTIONS.changed(resamples=10)
     made = Values((FRESH.values + 0.05).clamp(-1, 1), FRESH.labels)
     first, second = (result_of(evaluate(made, REAL, few, yardstick=yardstick)) for _ in range(2))
-    assert first.scores == second.scores and first.digest() == second.digest()
+    assert first.scores == second.scores
+    assert first.digest() == second.digest()
     short = JudgeOptions(steps=20)
     judges = [result_of(train_judge(REAL.judge.values, REAL.judge.labels, short, classes=10)) for _ in range(2)]
     assert judges[0].digest == judges[1].digest
@@ -134,8 +139,10 @@ def test_an_evaluation_holds_every_number_beside_its_floor(yardstick):
     assert {name.partition("/")[0] for name in evaluation.figures()} == names
     for found in evaluation.scores:
         assert found.low <= found.value <= found.high, found.name
-        assert found.floor is not None and {"noise", "mean", "training"} <= set(found.baselines), found.name
-        assert found.count == len(FRESH) and found.reference_count > 0
+        assert found.floor is not None, found.name
+        assert {"noise", "mean", "training"} <= set(found.baselines), found.name
+        assert found.count == len(FRESH)
+        assert found.reference_count > 0
     reached = [found.name for found in evaluation.scores if found.reaches_floor]
     assert len(reached) >= len(evaluation.scores) - 1, "real pictures stand where real pictures stand"
     assert 0.4 < evaluation["c2st/all"].value < 0.6
@@ -147,7 +154,8 @@ def test_noise_is_far_from_everything(yardstick):
     noise = torch.rand(FRESH.values.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     found = result_of(evaluate(Values(noise, FRESH.labels), REAL, OPTIONS, yardstick=yardstick))
     short = {found_score.name for found_score in found.scores if moved(found_score)}
-    assert {"fd/judge", "kid/judge", "fd/random-conv", "kid/random-conv", "c2st/all", "coverage/judge", "condition-accuracy/judge"} <= short
+    far = {"fd/judge", "kid/judge", "fd/random-conv", "kid/random-conv", "c2st/all", "coverage/judge", "condition-accuracy/judge"}
+    assert far <= short
 
 
 def test_a_quick_score_chooses_as_a_person_would(yardstick):
@@ -161,22 +169,26 @@ def test_a_quick_score_chooses_as_a_person_would(yardstick):
     }
     figures = {name: quick_score(values, None, against=yardstick) for name, values in sets.items()}
     assert min(figures, key=lambda name: figures[name]["choice"]) == "real"
-    assert figures["copied"]["closer-to-training"] == 1 and figures["copied"]["choice"] > figures["noisy"]["choice"]
+    assert figures["copied"]["closer-to-training"] == 1
+    assert figures["copied"]["choice"] > figures["noisy"]["choice"]
     labelled = quick_score(FRESH.values, FRESH.labels, against=yardstick)
     assert labelled["condition-accuracy"] > 0.9
 
 
 def test_captions_are_scored_by_the_picture_that_they_belong_to():
-    real = Reality(train=[Values(part(1150, 1797).values)], validation=part(270, 450), test=part(450, 800), judge=Values(part(0, 270).values))
+    train, own = Values(part(1150, 1797).values), Values(part(0, 270).values)
+    real = Reality(train=[train], validation=part(270, 450), test=part(450, 800), judge=own)
     options = OPTIONS.changed(metrics=("retrieval", "retrieval-rank"), resamples=20)
     targets = torch.arange(100) * 3
     mild = Disturbance(shift=0.03, noise=0.1)
     made = Values(disturbed(real.test.values[targets], mild, torch.Generator().manual_seed(0)), targets=targets)
     found = result_of(evaluate(made, real, options))
     for name in ("retrieval/judge", "retrieval/random-conv", "retrieval-rank/judge"):
-        assert found[name].value > 0.9 and found[name].baselines["shuffled"] < 0.6, name
+        assert found[name].value > 0.9, name
+        assert found[name].baselines["shuffled"] < 0.6, name
     assert found["retrieval/judge"].baselines["chance"] == pytest.approx(5 / 350)
-    assert found["retrieval/judge"].floor is not None and found["retrieval/judge"].floor.value > 0.9
+    assert found["retrieval/judge"].floor is not None
+    assert found["retrieval/judge"].floor.value > 0.9
     assert not any("condition-accuracy" in each.name for each in found.scores)
 
 
@@ -188,24 +200,32 @@ def test_classes_missing_and_copies_move_the_metrics_that_should(yardstick):
         values, labels = sets[name]
         options = OPTIONS.changed(metrics=("recall", "kid", "condition-accuracy"))
         scored[name] = {each.name: each for each in result_of(evaluate(Values(values, labels), REAL, options, yardstick=yardstick)).scores}
-    assert moved(scored["training copied"]["copied/pixels"]) and not moved(scored["none"]["copied/pixels"])
-    assert moved(scored["a tenth, ten times"]["recall/judge"]) and not moved(scored["none"]["recall/judge"])
+    assert moved(scored["training copied"]["copied/pixels"])
+    assert not moved(scored["none"]["copied/pixels"])
+    assert moved(scored["a tenth, ten times"]["recall/judge"])
+    assert not moved(scored["none"]["recall/judge"])
     assert moved(scored["labels shuffled"]["condition-accuracy/judge"])
     table = calibration_table({name: list(scores.values()) for name, scores in scored.items()})
-    assert table.count("\n") == len(scored["none"]) + 1 and "**1**" in table
+    assert table.count("\n") == len(scored["none"]) + 1
+    assert "**1**" in table
 
 
 @pytest.mark.parametrize(("height", "width", "channels"), [(8, 8, 1), (32, 20, 3), (100, 64, 4), (5, 7, 2)])
 def test_spaces_take_any_size_and_any_channels(height, width, channels):
     values = torch.rand(12, height, width, channels, generator=torch.Generator().manual_seed(0)) * 2 - 1
     judge = result_of(train_judge(values, None, JudgeOptions(steps=3)))
-    assert judge.features(values).shape == (12, 64) and judge.probabilities(values) is None
+    assert judge.features(values).shape == (12, 64)
+    assert judge.probabilities(values) is None
     loaded = Judge.load(judge.tensors(), judge.facts)
-    assert torch.equal(loaded.features(values), judge.features(values)) and loaded.digest == judge.digest
+    assert torch.equal(loaded.features(values), judge.features(values))
+    assert loaded.digest == judge.digest
     assert RandomConv(channels).features(values).isfinite().all()
-    for how in (Disturbance(), Disturbance(shift=0.2, zoom=0.2, turn=20, noise=0.3, blur=0.5, brightness=0.2, contrast=0.2, tint=0.1, flips=True)):
+    moved_about = Disturbance(shift=0.2, zoom=0.2, turn=20, flips=True)
+    coloured = Disturbance(noise=0.3, blur=0.5, brightness=0.2, contrast=0.2, tint=0.1)
+    for how in (Disturbance(), moved_about, coloured):
         changed = disturbed(values, how, torch.Generator().manual_seed(0))
-        assert changed.shape == values.shape and changed.abs().max() <= 1
+        assert changed.shape == values.shape
+        assert changed.abs().max() <= 1
 
 
 def test_random_filters_are_the_published_ones():
@@ -216,7 +236,8 @@ def test_random_filters_are_the_published_ones():
 def test_blur_and_shift_are_what_they_are_called():
     picture = torch.zeros(1, 5, 5, 1)
     picture[0, 2, 2] = 1
-    assert blurred(picture)[0, 2, 2, 0] == 0.25 and blurred(picture).sum() == 1
+    assert blurred(picture)[0, 2, 2, 0] == 0.25
+    assert blurred(picture).sum() == 1
     assert shifted(picture, 1, -1)[0, 3, 1, 0] == 1
 
 
@@ -225,8 +246,9 @@ def test_too_little_to_measure_with_is_said(yardstick):
         result_of(prepare(Reality(REAL.train, REAL.validation, part(0, 3), REAL.judge), OPTIONS))
     with pytest.raises(DataError, match="fewer than two"):
         result_of(evaluate(FRESH.rows(torch.arange(1)), REAL, OPTIONS, yardstick=yardstick))
+    same = side(FRESH, yardstick.judge)
     with pytest.raises(SpecError, match="no metric called"):
-        score("fid", side(FRESH, yardstick.judge), side(FRESH, yardstick.judge), space="judge", resampling=Resampling(0), floor=None, baselines={})
+        score("fid", same, same, space="judge", resampling=Resampling(0), floor=None, baselines={})
 
 
 def own_network(path: Path, *, outside: bool = False) -> Path:
@@ -236,7 +258,8 @@ def own_network(path: Path, *, outside: bool = False) -> Path:
     wants = onnx.helper.make_tensor_value_info("pictures", onnx.TensorProto.FLOAT, ["n", 3, 16, 16])
     gives = onnx.helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT, ["n", 3, 1, 1])
     weight = onnx.numpy_helper.from_array(np.full((3, 1, 1), 2, np.float32), "two")
-    nodes = [onnx.helper.make_node("GlobalAveragePool", ["pictures"], ["mean"]), onnx.helper.make_node("Mul", ["mean", "two"], ["features"])]
+    average = onnx.helper.make_node("GlobalAveragePool", ["pictures"], ["mean"])
+    nodes = [average, onnx.helper.make_node("Mul", ["mean", "two"], ["features"])]
     graph = onnx.helper.make_graph(nodes, "means", [wants], [gives], [weight])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
     if outside:

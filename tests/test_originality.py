@@ -52,7 +52,9 @@ def test_copies_are_counted_in_a_set(index):
     fresh, copied, mixed = (memory.measure(made) for made in (FRESH, TRAIN[:200], torch.cat([FRESH[:100], TRAIN[:100]])))
     closer = fresh["closer-to-training"]
     assert closer.low <= 0.5 <= closer.high
-    assert copied["closer-to-training"].value == 1 and copied["copied"].value == 1 and copied["authenticity"].value == 0
+    assert copied["closer-to-training"].value == 1
+    assert copied["copied"].value == 1
+    assert copied["authenticity"].value == 0
     assert mixed["closer-to-training"].low > 0.55
     assert 0.45 <= mixed["copied"].value <= 0.56
 
@@ -74,7 +76,8 @@ def test_the_index_ships_as_safetensors_and_json(index, tmp_path):
     loaded = OriginalityIndex.load(tmp_path)
     assert loaded.verdicts(TEST[:20]) == index.verdicts(TEST[:20])
     assert loaded.parts() == index.parts()
-    assert loaded.name(3) == "数字/3.png" and loaded.picture(3).shape == (6, 6, 1)
+    assert loaded.name(3) == "数字/3.png"
+    assert loaded.picture(3).shape == (6, 6, 1)
     assert (tmp_path / TENSORS_FILE).stat().st_size < 60_000
 
 
@@ -82,10 +85,12 @@ def test_an_index_with_a_judge_brings_it_along(tmp_path):
     judge = result_of(train_judge(OWN, None, JudgeOptions(steps=20)))
     index = result_of(build_index([TRAIN], HELD_OUT, OriginalityOptions(), judge=judge))
     loaded = OriginalityIndex.from_parts(index.parts())
-    assert loaded.judge is not None and loaded.judge.digest == judge.digest
+    assert loaded.judge is not None
+    assert loaded.judge.digest == judge.digest
     verdict = loaded.verdicts(TRAIN[5:6])[0]
     assert verdict == index.verdicts(TRAIN[5:6])[0]
-    assert verdict.feature_nearest == "5" and verdict.feature_distance == pytest.approx(0, abs=0.5)
+    assert verdict.feature_nearest == "5"
+    assert verdict.feature_distance == pytest.approx(0, abs=0.5)
 
 
 def test_a_picture_does_not_change_the_verdict_of_another(index):
@@ -105,7 +110,8 @@ def test_a_leak_between_the_splits_is_told_and_spoils_no_verdict():
             index = end.value
             break
     assert any(isinstance(event, Warned) and "20 held-out pictures" in event.message for event in told)
-    assert index.facts["leaks"] == 20 and index.facts["detected"]["noised"] >= 0.9
+    assert index.facts["leaks"] == 20
+    assert index.facts["detected"]["noised"] >= 0.9
 
 
 def test_large_sets_stream_in_flat_memory():
@@ -118,7 +124,8 @@ def test_large_sets_stream_in_flat_memory():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     index = result_of(build_index(blocks(), torch.rand(20, 32, 32, 3) * 2 - 1, OriginalityOptions(shift=0)))
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    assert len(index) == 20_000 and index.tensors["pictures"].dtype == torch.uint8
+    assert len(index) == 20_000
+    assert index.tensors["pictures"].dtype == torch.uint8
     assert grown < 200, f"{grown:.0f} MB for 20,000 pictures that are 246 MB as numbers"
 
 

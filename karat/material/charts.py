@@ -1,5 +1,6 @@
-"""Charts for the report: plain SVG text, sized by its view box and coloured by the page's style sheet, so that it prints and turns dark with it."""
+"""Charts for the report: plain SVG text, sized by its view box and coloured by the page's style sheet; it prints and turns dark with it."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ def figure(value: float) -> str:
 
 
 def score_bar(score: Score) -> str:
-    """Draw a score: a dot with its interval, the floor as a band, the baselines as ticks; what lies too far away becomes an arrow at the edge."""
+    """Draw a score: a dot with its interval, the floor as a band, the baselines as ticks or, too far off, as arrows."""
     low, high = _reach(score)
     span = (high - low) or 1.0
 
@@ -149,6 +150,6 @@ def _apart(places: Sequence[float], gap: float) -> list[float]:
     """Move labels apart from top to bottom so that none covers another."""
     moved = list(places)
     order = sorted(range(len(places)), key=lambda index: places[index])
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in itertools.pairwise(order):
         moved[after] = max(moved[after], moved[before] + gap)
     return moved

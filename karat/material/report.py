@@ -1,7 +1,7 @@
 """The report of a model: one HTML file that opens offline, pictures, curves and style inside it, and a JSON file with the same figures.
 
-The page is made for a person who decides whether to use what the model makes: pictures first, then each number with a sentence that says what it
-means and with what real data score.
+The page is made for a person who decides whether to use what the model makes: pictures first, then each number with a sentence that says
+what it means and with what real data score.
 """
 
 import base64
@@ -154,8 +154,11 @@ def _groups(evaluation: Evaluation | None) -> list[tuple[str, list[tuple[Score, 
         by_metric.setdefault(metric, []).append((SPACES.get(score.space, score.space), score))
     known = {name for names in GROUPS.values() for name in names}
     groups = {**GROUPS, "More": tuple(name for name in by_metric if name not in known)}
-    sorted_ = [(title, [(by_metric[name][0][1], by_metric[name]) for name in names if name in by_metric]) for title, names in groups.items()]
-    return [(title, found) for title, found in sorted_ if found]
+    grouped = []
+    for title, names in groups.items():
+        if found := [(by_metric[name][0][1], by_metric[name]) for name in names if name in by_metric]:
+            grouped.append((title, found))
+    return grouped
 
 
 def _lead(evaluation: Evaluation | None) -> list[tuple[str, str, str]]:
@@ -164,7 +167,8 @@ def _lead(evaluation: Evaluation | None) -> list[tuple[str, str, str]]:
         return []
     found = {score.name: score for score in evaluation.scores}
     lead = []
-    for name, title in (("fd/judge", "Frechet distance"), ("condition-accuracy/judge", "Class as asked"), ("retrieval-rank/judge", "Caption rank")):
+    first = {"fd/judge": "Frechet distance", "condition-accuracy/judge": "Class as asked", "retrieval-rank/judge": "Caption rank"}
+    for name, title in first.items():
         if (score := found.get(name)) and score.floor:
             lead.append((title, figure(score.value), f"real values {figure(score.floor.value)}"))
     if copied := found.get("copied/pixels"):

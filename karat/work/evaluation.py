@@ -1,7 +1,8 @@
 """Evaluation: everything that can be said of a set of made values, each number beside what reality and no model at all would score.
 
-`prepare` trains the judge and indexes the training set once; `evaluate` gives all the scores on the test split; `quick_score` is the light form
-for use during training, on the validation split, by which a checkpoint is chosen. So no number that chose is ever the number that is reported.
+`prepare` trains the judge and indexes the training set once; `evaluate` gives all the scores on the test split; `quick_score` is the
+light form for use during training, on the validation split, by which a checkpoint is chosen. So no number that chose is ever the number
+that is reported.
 """
 
 import time
@@ -42,8 +43,8 @@ class Values:
         return len(self.values)
 
     def rows(self, rows: Tensor) -> "Values":
-        picked = {name: getattr(self, name)[rows] if getattr(self, name) is not None else None for name in ("values", "labels", "targets")}
-        return Values(**picked, names=[self.names[row] for row in rows.tolist()] if self.names else ())
+        labels, targets = (None if given is None else given[rows] for given in (self.labels, self.targets))
+        return Values(self.values[rows], labels, targets, [self.names[row] for row in rows.tolist()] if self.names else ())
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Reality:
 
 
 class EvaluationOptions(Spec):
-    """How to measure: which metrics (none named: all that apply), how often to resample, the judge, the originality rulers, own networks."""
+    """How to measure: which metrics (none named: all that apply), how often to resample, the judge, the rulers, own networks."""
 
     metrics: tuple[str, ...] = ()
     resamples: int = 200
@@ -100,14 +101,14 @@ class Yardstick:
 
 
 def prepare(real: Reality, options: EvaluationOptions, *, judge: Judge | None = None) -> Generator[Event, None, Yardstick]:
-    """Make the yardstick: train the judge on its own split (unless one is given), go once through the training set. Yields progress, returns it."""
+    """Make the yardstick: train the judge on its own split unless one is given, go once through the training set. Yields progress."""
     for name in ("validation", "test", "judge"):
         if len(getattr(real, name)) < 8:
             repair = "Give the split a larger share, or bring more data."
             raise DataError(f"The {name} split holds {len(getattr(real, name))} values; measuring needs at least 8.", repair=repair)
     judge = judge or (yield from train_judge(real.judge.values, real.judge.labels, options.judge, classes=len(real.classes)))
     random_conv = RandomConv(real.judge.values.shape[-1], typical=real.judge.values)
-    spaces = (judge, random_conv, *(OwnNetwork(network) for network in options.networks))
+    spaces: tuple[FeatureSpace, ...] = (judge, random_conv, *(OwnNetwork(network) for network in options.networks))
     seen = _Seen(real.train, options)
     index = yield from build_index(seen, real.validation.values, options.originality, judge=judge)
     index.names.extend(seen.names)
@@ -127,11 +128,9 @@ def evaluate(
     if len(made) > options.most:
         yield Warned(message=f"Scored are {options.most} of the {len(made)} made values; raise `most` to score more.")
         made = made.rows(_shuffled(len(made), options.seed)[: options.most])
-    test = (
-        real.test
-        if len(real.test) <= options.most
-        else real.test.rows(_shuffled(len(real.test), options.seed)[: options.most].sort().values)
-    )
+    test = real.test
+    if len(test) > options.most and made.targets is None:  # targets are rows of the whole split
+        test = test.rows(_shuffled(len(test), options.seed)[: options.most])
     wanted = sorted(options.metrics or metrics)
     yield Started(what="measuring", total=len(wanted) + 1, unit="metrics")
     comparison = _Comparison(yardstick, made, test, options)
@@ -162,8 +161,8 @@ def evaluate(
 def quick_score(values: Tensor, labels: Tensor | None, *, against: Yardstick, targets: Tensor | None = None) -> dict[str, float]:
     """Score made values on the validation split in a few seconds, to choose between checkpoints by `choice`: lower is better.
 
-    `choice` is the kernel distance, as a share of what the mean picture scores, averaged over the judge's space and random-conv (either alone is
-    blind: classes to noise, texture to classes), plus whatever share of the pictures is nearer to training than chance and its error explain.
+    `choice` is the kernel distance, as a share of what the mean picture scores, averaged over the judge's space and random-conv (either
+    alone is blind: classes to noise, texture to classes), plus whatever share of the pictures is nearer to training than chance explains.
     """
     made = against.sides(Values(values, labels, targets), against.spaces[:2])
     trivial = against.sides(Values(against.mean[None].expand(64, *against.mean.shape)), against.spaces[:2])

@@ -11,7 +11,6 @@ from torch import Tensor
 from karat.material.metrics.disturb import blurred, shifted
 from karat.material.metrics.scores import Score
 
-
 Labelled = tuple[Tensor, Tensor | None]
 
 

@@ -10,7 +10,8 @@ NEAREST = 5
 
 def condition_accuracy(made: Side, real: Side, resampling: Resampling) -> Interval:
     """Measure the share of made values that the judge's classifier takes for the class they were asked to be."""
-    assert made.labels is not None and made.probabilities is not None
+    assert made.labels is not None
+    assert made.probabilities is not None
     right_N = (made.probabilities.argmax(1) == made.labels).double()
     draws = resampling.weights(len(made), "made") @ right_N / len(made) if resampling.times else torch.empty(0)
     return interval(float(right_N.mean()), draws, (len(made), len(real)), (0.0, 1.0))
@@ -47,7 +48,7 @@ def _nearer(made: Side, real: Side) -> Tensor:
 metrics.add("condition-accuracy")(
     Metric(
         title="Condition accuracy",
-        meaning="Share of the made values that a classifier takes for the class that was asked for. Its floor is the classifier on real values.",
+        meaning="Share of the made values that a classifier takes for the class asked for. Its floor is the classifier on real values.",
         higher_is_better=True,
         measure=condition_accuracy,
         space="judge",
@@ -57,7 +58,7 @@ metrics.add("condition-accuracy")(
 metrics.add("retrieval")(
     Metric(
         title="Caption retrieval",
-        meaning="How often the true picture of the caption is among the 5 nearest held-out ones; its floor is the true picture, slightly disturbed.",
+        meaning="How often the caption's true picture is among the 5 nearest held-out ones; its floor is that picture, slightly disturbed.",
         higher_is_better=True,
         measure=retrieval,
         needs=("targets",),

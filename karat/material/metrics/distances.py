@@ -1,7 +1,7 @@
 """Distances between two sets of features: Frechet distance and kernel distance.
 
-Frechet distance: Heusel et al. 2017 (https://arxiv.org/abs/1706.08500), here in any feature space, so it is called FD and always stands beside
-the name of its space. Kernel distance: Binkowski et al. 2018 (https://arxiv.org/abs/1801.01401), unbiased, so it may be negative.
+Frechet distance: Heusel et al. 2017 (https://arxiv.org/abs/1706.08500), here in any feature space, so it is called FD and always stands
+beside the name of its space. Kernel distance: Binkowski et al. 2018 (https://arxiv.org/abs/1801.01401), unbiased, so it may be negative.
 """
 
 import torch
@@ -77,7 +77,7 @@ def _leading(a_ND: Tensor, b_MD: Tensor) -> tuple[Tensor, Tensor]:
 metrics.add("fd")(
     Metric(
         title="Frechet distance",
-        meaning="How far the made set lies from held-out reality in this feature space. Its floor depends on the counts: read it beside the floor.",
+        meaning="How far the made set lies from held-out reality in this feature space; its floor depends on the counts, so read both.",
         higher_is_better=False,
         measure=frechet_distance,
     )
@@ -85,7 +85,7 @@ metrics.add("fd")(
 metrics.add("kid")(
     Metric(
         title="Kernel distance",
-        meaning="The same question without bias: a perfect model scores 0 on average, whatever the counts, and a little below as often as above.",
+        meaning="The same question without bias: a perfect model scores 0 on average, a little below as often as above.",
         higher_is_better=False,
         measure=kernel_distance,
     )

@@ -1,8 +1,8 @@
 """Feature spaces: where values are compared. Each has a name and a digest, for a distance means nothing without them.
 
-Three kinds: the `judge`, a small net trained on a split that neither the model nor the reference sees (metrics/judge.py); `random-conv`, fixed
-random filters from a published seed; and the user's own network from an ONNX file (metrics/networks.py).
-Values are batches (B, H, W, C) in [-1, 1], channels last, with any number of channels.
+Three kinds: the `judge`, a small net trained on a split that neither the model nor the reference sees (metrics/judge.py); `random-conv`,
+fixed random filters from a published seed; and the user's own network from an ONNX file (metrics/networks.py). Values are batches (B, H,
+W, C) in [-1, 1], channels last, with any number of channels.
 """
 
 import hashlib

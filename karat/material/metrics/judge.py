@@ -1,8 +1,8 @@
 """The judge: a small convnet trained on a split of its own, in whose features made and real values are compared.
 
-With labels it learns the classes. Without, each picture is a class of its own that must be recognised under strong augmentation (Dosovitskiy
-et al. 2014, https://arxiv.org/abs/1406.6909). It is trained with noise, blur, shift and brightness, or it would separate pictures that it
-has seen from pictures that it has not, and a model's from both.
+With labels it learns the classes. Without, each picture is a class of its own that must be recognised under strong augmentation
+(Dosovitskiy et al. 2014, https://arxiv.org/abs/1406.6909). It is trained with noise, blur, shift and brightness, or it would separate
+pictures that it has seen from pictures that it has not, and a model's from both.
 """
 
 import math
@@ -100,7 +100,8 @@ class Judge:
     def load(cls, tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> "Judge":
         """Build the judge that `tensors` and `facts` describe."""
         shape, answers = facts["shape"], facts["answers"]
-        assert isinstance(shape, list) and isinstance(answers, int)
+        assert isinstance(shape, list)
+        assert isinstance(answers, int)
         net = JudgeNet((shape[0], shape[1], shape[2]), len(tensors["mean"]), answers)
         net.load_state_dict({key.removeprefix("net."): value for key, value in tensors.items() if key.startswith("net.")})
         judge = cls(net, facts)

@@ -1,7 +1,8 @@
 """The user's own feature network, by path: an ONNX file (Inception, DINOv2, any other), declared size and normalisation.
 
-ONNX because it holds only tensors and a graph of known operators. A `.pt2` file is refused: `torch.export.load` falls back to unpickling what is
-inside, which runs whatever code somebody put there; so is a `.pt` file. Weights kept outside the file are refused too, for the digest covers one file.
+ONNX because it holds only tensors and a graph of known operators. A `.pt2` file is refused: `torch.export.load` falls back to unpickling
+what is inside, which runs whatever code somebody put there; so is a `.pt` file. Weights kept outside the file are refused too, for the
+digest covers one file.
 """
 
 import hashlib
@@ -89,4 +90,5 @@ def _session(options: NetworkOptions) -> Any:
     except OSError as error:
         raise DataError(f"{options.path} cannot be read: {error.strerror}.", repair="Check the path.") from None
     except Exception as error:  # onnxruntime's errors share no class of their own
-        raise DataError(f"{options.path} is no ONNX network that can be run here: {error}.", repair="Export it again into one file.") from None
+        problem = f"{options.path} is no ONNX network that can be run here: {error}."
+        raise DataError(problem, repair="Export it again into one file.") from None

@@ -1,7 +1,8 @@
 """Scores: a number is nothing without its interval, its counts, the floor that reality itself reaches, and trivial baselines.
 
-A metric is a plain function of two sides, the made and the real. Whoever evaluates calls the same function again with held-out real values in
-the place of the made ones (the floor) and with noise, the mean and resampled training data (the baselines), so that all of them are comparable.
+A metric is a plain function of two sides, the made and the real. Whoever evaluates calls the same function again with held-out real
+values in the place of the made ones (the floor) and with noise, the mean and resampled training data (the baselines), so that all of them
+are comparable.
 """
 
 import zlib
@@ -136,7 +137,7 @@ class Resampling:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as it stands in the registry; `space` says which features it sees: of each space in turn, of the judge, or of all at once."""
+    """A metric in the registry; `space` says which features it sees: of each space in turn, of the judge, or of all at once."""
 
     title: str
     meaning: str
@@ -163,14 +164,16 @@ def interval(value: float, draws: Tensor, counts: tuple[int, int], limits: tuple
     return Interval(value=value, low=min(low, value), high=max(high, value), count=counts[0], reference_count=counts[1])
 
 
-def score(name: str, made: Side, real: Side, *, space: str, resampling: Resampling, floor: Side | None, baselines: dict[str, Side]) -> Score:
+def score(
+    name: str, made: Side, real: Side, *, space: str, resampling: Resampling, floor: Side | None, baselines: dict[str, Side]
+) -> Score:
     """Measure the made values, the floor and the baselines with the metric called `name`."""
     metric = metrics[name]
     found = metric.measure(made, real, resampling)
     reached = metric.measure(floor, real, resampling) if floor is not None and len(floor) >= 2 and floor.has(metric.needs) else None
     bare = resampling.only_value()
     trivial = {key: metric.measure(side, real, bare).value for key, side in baselines.items() if side.has(metric.needs)}
-    facts = {"title": metric.title, "meaning": metric.meaning, "higher_is_better": metric.higher_is_better}
+    facts: dict[str, Any] = {"title": metric.title, "meaning": metric.meaning, "higher_is_better": metric.higher_is_better}
     return Score(name=f"{name}/{space}", space=space, floor=reached, baselines=trivial, **facts, **found.model_dump())
 
 

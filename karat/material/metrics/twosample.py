@@ -1,7 +1,7 @@
 """Classifier two-sample test: can a small classifier tell made from real on values it has not seen?
 
-Lopez-Paz and Oquab 2017 (https://arxiv.org/abs/1610.06545), with the area under the ROC curve in place of accuracy (it needs no balance) and
-four folds, so that every value is judged once by a classifier that did not train on it.
+Lopez-Paz and Oquab 2017 (https://arxiv.org/abs/1610.06545), with the area under the ROC curve in place of accuracy (it needs no balance)
+and four folds, so that every value is judged once by a classifier that did not train on it.
 """
 
 import torch

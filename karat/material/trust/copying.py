@@ -1,11 +1,12 @@
 """How much of a whole set is copied from the training data: the share nearer to training than to held-out pictures, authenticity, verdicts.
 
-The nearest of many is nearer than the nearest of few. When made, n training and m held-out pictures are of one kind, the nearest of all is a training
-picture with odds n : m. So the odds found are divided by n / m and given as a share: 0.5 is no memory whatever the sizes, 1 is copying alone.
-Authenticity: Alaa et al. 2022 (https://arxiv.org/abs/2102.08921).
+The nearest of many is nearer than the nearest of few. When made, n training and m held-out pictures are of one kind, the nearest of all
+is a training picture with odds n : m. So the odds found are divided by n / m and given as a share: 0.5 is no memory whatever the sizes, 1
+is copying alone. Authenticity: Alaa et al. 2022 (https://arxiv.org/abs/2102.08921).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ MEANINGS = {
     ),
     "authenticity": (
         "Authenticity",
-        "Share of the made pictures that lie farther from their nearest training picture than that one lies from its own nearest neighbour.",
+        "Share of the made pictures farther from their nearest training picture than that one is from its own nearest neighbour.",
         True,
     ),
     "copied": (
@@ -47,7 +48,7 @@ class Memory:
         trivial = {name: Memory(self.index, self.held_out, self.resampling.only_value()).measure(side) for name, side in baselines.items()}
         scores = []
         for name, (title, meaning, higher) in MEANINGS.items():
-            facts = {"title": title, "meaning": meaning, "higher_is_better": higher, "floor": reached[name]}
+            facts: dict[str, Any] = {"title": title, "meaning": meaning, "higher_is_better": higher, "floor": reached[name]}
             values = {key: intervals[name].value for key, intervals in trivial.items()}
             scores.append(Score(name=f"{name}/pixels", space="pixels", baselines=values, **facts, **found[name].model_dump()))
         return scores

@@ -1,10 +1,10 @@
-"""Originality: how near a made picture is to its nearest training picture, measured against how near real pictures come that nobody trained on.
+"""Originality: how near a made picture is to its nearest training picture, beside how near real pictures come that nobody trained on.
 
-Two rulers. Pixels: the picture reduced to at most 16 x 16, its brightness and contrast taken out, in the best of its mirror images and shifts
-by a pixel. Features: those of the judge, of the picture and its mirror image. A picture counts as copied when its pixel distance is below a low
-quantile of the distances that held-out pictures have, or its feature distance is and its pixels are suspiciously near as well; so the share of
-real pictures that would be called copies is known beforehand. This is originality and no privacy: far pictures can still give training data
-away (https://arxiv.org/abs/2505.01524).
+Two rulers. Pixels: the picture reduced to at most 16 x 16, its brightness and contrast taken out, in the best of its mirror images and
+shifts by a pixel. Features: those of the judge, of the picture and its mirror image. A picture counts as copied when its pixel distance
+is below a low quantile of the distances that held-out pictures have, or its feature distance is and its pixels are suspiciously near as
+well; so the share of real pictures that would be called copies is known beforehand. This is originality and no privacy: far pictures can
+still give training data away (https://arxiv.org/abs/2505.01524).
 """
 
 import json
@@ -37,7 +37,7 @@ TENSORS_FILE, FACTS_FILE = "originality.safetensors", "originality.json"
 
 
 class OriginalityOptions(Spec):
-    """The rulers: side of the reduced picture, pixels that a copy may be shifted by, and the quantile below which a picture counts as copied."""
+    """The rulers: side of the reduced picture, pixels a copy may be shifted by, and the quantile below which a picture counts as copied."""
 
     side: int = 16
     shift: int = 1
@@ -164,10 +164,10 @@ class OriginalityIndex:
             rank = float((held_out <= distance).float().mean())
             features: dict[str, Any] = {}
             if near.feature_distance is not None and near.feature_row is not None:
-                features = {"feature_distance": float(near.feature_distance[index]), "feature_nearest": self.name(int(near.feature_row[index]))}
-                features["feature_threshold"] = self.feature_threshold
-            verdict = {"copied": bool(copied[index]), "nearest": self.name(row), "row": row, "distance": distance, "rank": rank}
-            verdicts.append(OriginalityVerdict(threshold=self.threshold, **verdict, **features))
+                features = {"feature_distance": float(near.feature_distance[index]), "feature_threshold": self.feature_threshold}
+                features["feature_nearest"] = self.name(int(near.feature_row[index]))
+            place: dict[str, Any] = {"nearest": self.name(row), "row": row, "distance": distance, "rank": rank}
+            verdicts.append(OriginalityVerdict(copied=bool(copied[index]), threshold=self.threshold, **place, **features))
         return verdicts
 
     def parts(self) -> dict[str, bytes]:
@@ -231,7 +231,7 @@ class OriginalityIndex:
 def build_index(
     train: Iterable[Tensor], held_out: Tensor, options: OriginalityOptions, *, judge: Judge | None = None, names: Sequence[str] = ()
 ) -> Generator[Event, None, OriginalityIndex]:
-    """Build an index from batches of training pictures: yields progress and returns the index. Nothing but small vectors is kept of them."""
+    """Build an index from batches of training pictures: yields progress, returns the index. Only small vectors are kept of them."""
     ruler = PixelRuler(options)
     pictures, features, planted, count, reduced = [], [], _Reservoir(PLANTED, options.seed), 0, [0, 0, 0]
     yield Started(what="indexing the training set", unit="pictures")
