@@ -159,7 +159,7 @@ def test_a_second_import_reads_only_what_has_changed(tmp_path: Path, store: Stor
 def test_a_killed_import_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     for label in ("a", "b"):
-        write_pictures(folder / label, 700, first=ord(label) * 1000)
+        write_pictures(folder / label, 400, first=ord(label) * 1000)
     code = """
 import sys
 from pathlib import Path
@@ -173,14 +173,14 @@ for event in import_source(Store.open(sys.argv[1]), Path(sys.argv[2])):
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if json.loads(line).get("done", 0) > 800:
+            if json.loads(line).get("done", 0) > 600:
                 process.send_signal(signal.SIGKILL)
                 break
     killed = Store.open(tmp_path / "killed")
     assert not killed.find("source"), "it was killed before its end"
     events = list(import_source(killed, folder))
     went_on = [event.done for event in events if event.kind == "progress"]
-    assert min(went_on) > 500, "what was kept is not read again"
+    assert min(went_on) > 256, "what was kept is not read again"
     whole = Store.open(tmp_path / "whole")
     source = imported(whole, folder)
     assert ended(events).result == source

@@ -52,7 +52,7 @@ class Records:
             if missing:
                 raise NotFoundError(f"The store holds no record {missing[0][:12]} to be made from.", repair="Give the id of a record.")
             row = {"spec": canonical(record.spec).decode(), "facts": canonical(record.facts).decode()}
-            plain = {name: getattr(record, name) for name in ("id", "kind", "made", "at")}
+            plain = record.model_dump(include={"id", "kind", "made", "at"})
             connection.execute(insert(tables.records).values(**plain, **row))
             edges = [{"child": record.id, "place": place, "parent": parent} for place, parent in enumerate(record.made_from)]
             if edges:

@@ -4,7 +4,10 @@ What has been seen and kept is noted in the store as it goes, so an import that 
 same place only reads what has changed. Blobs become durable in batches, always before the notes that name them.
 """
 
+import hashlib
+import posixpath
 import time
+import unicodedata
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -29,7 +32,7 @@ from karat.words.specs import Spec, digest_of
 SPLITS = frozenset(("train", "training", "test", "testing", "validation", "valid", "val", "dev", "eval"))
 BATCH = 32
 SETTLE = 512
-NOTHING = b""
+EMPTY = hashlib.sha256(b"").hexdigest()
 NO_FILE = "Give it a column file_name, or rename one with --column."
 
 
@@ -241,7 +244,7 @@ def _list(store: Store, place: Place, location: str, *, scan: _Scan) -> tuple[st
     by_folder = len(scan.classes) >= 2 and not scan.metadata
     labels: Counter[str] = Counter()
     sums = Counter({"samples": 0, "bytes": 0, "with_captions": 0, "with_problems": 0})
-    store.put(NOTHING)
+    store.put(b"")
     with store.spool() as listing:
         for sample, size in _samples(store, place, location, scan=scan, by_folder=by_folder):
             listing.write(sample_line(sample))
@@ -272,7 +275,7 @@ def _sample(file: SeenFile, *, name: str, look: Look | None, by_folder: bool) ->
     facts = {**said.pop("facts", {}), **({"split": split} if split else {})}
     facts |= look.facts if look else {"problem": {"check": "unreadable", "message": "The file could not be opened or read."}}
     label = said.pop("label", folder if by_folder else None)
-    return Sample(id="", source="", name=name, blob=file.blob or digest_of_nothing(), label=label, facts=facts, **said)
+    return Sample(id="", source="", name=name, blob=file.blob or EMPTY, label=label, facts=facts, **said)
 
 
 def _captioned(place: Place, file: SeenFile, sample: Sample) -> Sample:
@@ -316,14 +319,4 @@ def _folders(name: str) -> tuple[str | None, str | None]:
 
 
 def _normal(name: str) -> str:
-    import posixpath
-    import unicodedata
-
     return unicodedata.normalize("NFC", posixpath.normpath(name.replace("\\", "/")))
-
-
-def digest_of_nothing() -> str:
-    """Give the digest of the blob that stands for a file that could not be read."""
-    import hashlib
-
-    return hashlib.sha256(NOTHING).hexdigest()

@@ -23,7 +23,7 @@ COPY_DISTANCE = 0.01
 HASH_DISTANCE = 10
 COPY_HASH_DISTANCE = 14
 FULL_SIDE, TINY_SIDE = 64, 8
-BLOCK = 1 << 22
+BLOCK = 1 << 20
 PAIRS = 1 << 14
 FLAT = 1.0
 
@@ -78,7 +78,7 @@ def _join(prints: Prints, sides: NDArray[np.int64], *, groups: Groups, distance:
         block = plain[start : start + rows, None]
         for others, flip in ((plain, False), (mirrored, True)):
             apart = np.bitwise_count(block ^ others[None, start:])
-            left, right = np.nonzero(apart <= COPY_HASH_DISTANCE)
+            left, right = np.divmod(np.flatnonzero(apart <= COPY_HASH_DISTANCE), apart.shape[1])
             forward = right > left
             left, right = left[forward], right[forward]
             near = apart[left, right] <= HASH_DISTANCE

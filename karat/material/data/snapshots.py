@@ -157,6 +157,7 @@ def _ledger(store: Store, survey: Survey) -> str:
 
 
 def _empty_splits(counts: dict[str, int], spec: SnapshotSpec) -> Iterator[Warned]:
-    empty = [name for name, count in counts.items() if count == 0 and getattr(spec.fractions, name) > 0]
+    shares = dict(zip(SPLIT_NAMES, spec.fractions.shares().tolist(), strict=True))
+    empty = [name for name, count in counts.items() if count == 0 and shares[name] > 0]
     if empty:
         yield Warned(message=f"Too few samples for all splits: nothing is in {', '.join(empty)}. Add samples, or raise their fractions.")

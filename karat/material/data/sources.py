@@ -8,6 +8,7 @@ import os
 import stat
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Protocol, cast
@@ -150,8 +151,6 @@ class _ZipReading:
         self._stream.close()
 
     def read(self, size: int = -1) -> bytes:
-        import zlib
-
         try:
             return self._stream.read(size)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:

@@ -33,7 +33,7 @@ class Fractions(Spec):
 
     def shares(self) -> NDArray[np.float64]:
         """Give the shares in the order of SPLIT_NAMES, adding up to one."""
-        shares = np.array([getattr(self, name) for name in SPLIT_NAMES])
+        shares = np.array([self.train, self.validation, self.test, self.judge])
         return shares / shares.sum()
 
 
