@@ -26,6 +26,8 @@ from karat.words.errors import DataError
 from karat.words.events import Event, Finished, Progress, Started, Warned
 from karat.words.specs import Spec
 
+SAMPLE_BYTES = 128_000_000
+"""What the kept sample of training values may take: 10,000 pictures of 32 x 32, 650 of 128 x 128."""
 MEMORY_WORK = 4_000_000
 """Comparisons with training pictures that a quick score may make."""
 
@@ -244,7 +246,7 @@ class _Seen:
     """Goes once through the training set for the index and keeps a fair sample, the mean and the names on the way."""
 
     def __init__(self, train: Iterable[Values], options: EvaluationOptions) -> None:
-        self.train, self.size = train, options.most
+        self.train, self.most, self.size = train, options.most, 0
         self.random = np.random.default_rng(options.seed)
         self.kept: list[Values] = []
         self.names: list[str] = []
@@ -252,6 +254,7 @@ class _Seen:
 
     def __iter__(self) -> Iterator[Tensor]:
         for batch in self.train:
+            self.size = self.size or max(64, min(self.most, SAMPLE_BYTES // (4 * batch.values[0].numel())))
             for row in range(len(batch)):
                 self.count += 1
                 if len(self.kept) < self.size:
