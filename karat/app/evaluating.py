@@ -15,6 +15,7 @@ from karat.material.metrics.scores import Evaluation
 from karat.material.report import Likeness, Link, Picture, ReportContent, report_html, report_json
 from karat.store.records import Record
 from karat.store.store import Store
+from karat.values.codecs.latent import as_seen, seen
 from karat.values.given import Given
 from karat.values.tensors import TensorFile
 from karat.words.errors import DataError
@@ -60,7 +61,7 @@ def open_run(store: Store, ref: str) -> tuple[Record, Ready, RunSpec]:
         raise DataError(f"{ref} is a {record.kind}, no run.", repair="Give what `karat train` named.")
     spec = RunSpec.from_values(record.spec)
     payload = store.read(record.made)
-    return record, Ready.of(spec, dict(TensorFile(lambda start, length: payload[start : start + length], len(payload)))), spec
+    return record, Ready.of(spec, dict(TensorFile(lambda start, length: payload[start : start + length], len(payload))), store.read), spec
 
 
 def make_samples(
@@ -75,7 +76,7 @@ def make_samples(
     finished: list[Tensor] = []
     for step, values in make_values(ready.model, given, seeds, options.sampling):
         if step.done == step.total:
-            finished.append(values)
+            finished.append(as_seen(ready.made, values))
             yield Progress(done=sum(map(len, finished)), total=options.samples)
     labels, targets = targets_of(given, rows)
     return Values(torch.cat(finished), labels, targets), given
@@ -116,7 +117,7 @@ class _Report:
         )
 
     def _pixels(self, value: Tensor) -> np.ndarray:
-        pixels = np.asarray(self.ready.made.decode(value))
+        pixels = np.asarray(seen(self.ready.made).decode(value))
         return pixels[..., None] if pixels.ndim == 2 else pixels
 
     def _curves(self) -> Iterator[Curve]:
@@ -145,8 +146,9 @@ class _Report:
             )
 
     def _original(self, sample: Sample) -> np.ndarray:
-        packed = torch.from_numpy(self.ready.made.encode(self.store.read(sample.blob)))
-        return self._pixels(self.ready.made.value(packed[None])[0])
+        codec = seen(self.ready.made)
+        packed = torch.from_numpy(codec.encode(self.store.read(sample.blob)))
+        return self._pixels(codec.value(packed[None])[0])
 
     def _dropped(self) -> dict[str, int]:
         counts: dict[str, int] = {}

@@ -15,6 +15,7 @@ from karat.material.trust.origin import Origin
 from karat.material.trust.originality import FACTS_FILE, TENSORS_FILE, OriginalityIndex
 from karat.store.records import Record
 from karat.store.store import Store
+from karat.values.codecs.latent import as_seen
 from karat.words.errors import Cancelled, DataError, NotFoundError, StoreError
 from karat.words.events import Event, Finished, Progress, Started
 from karat.words.specs import Spec, digest_of
@@ -82,7 +83,7 @@ class AssetWriter:
 
     def write(self, values: Tensor, done: int) -> Iterator[Made]:
         """Write the values whose first one is number `done` of the request."""
-        verdicts = self.index.verdicts(values) if self.index else [None] * len(values)
+        verdicts = self.index.verdicts(as_seen(self.ready.made, values)) if self.index else [None] * len(values)
         for offset, (value, verdict) in enumerate(zip(values, verdicts, strict=True)):
             single = self.request.changed(count=1, first=self.request.first + done + offset)
             payload = file_of(self.ready, value, self.release, single)

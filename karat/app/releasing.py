@@ -16,6 +16,7 @@ from karat.store.store import Store
 from karat.words.errors import NotFoundError, ReleaseError
 from karat.words.events import Event, Finished, Progress, Started
 from karat.words.specs import canonical
+from karat.work.codecs import weights_needed
 from karat.work.generation import Ready
 from karat.work.measuring import yardstick_of
 from karat.work.plans import RunSpec
@@ -37,6 +38,7 @@ def release_run(store: Store, run_ref: str, *, title: str = "", alias: str | Non
         "report.json": store.path(evaluation.made or ""),
         "lineage.json": canonical(lineage.value()),
         **yardstick.index.parts(),
+        **{_weights_part(digest): store.path(digest) for digest in weights_needed(spec)},
     }
     key = SigningKey.at(store.folder)
     place = store.folder / "releases" / f"{run.id[:16]}.karat"
@@ -84,7 +86,12 @@ def load_release(release: Release) -> tuple[Ready, RunSpec]:
     from karat.learning.models import Model
 
     release.check_tensors("model.safetensors", shapes_of(Model(spec.model).state_dict()))
-    return Ready.of(spec, dict(release.tensors())), spec
+    return Ready.of(spec, dict(release.tensors()), lambda digest: release.read(_weights_part(digest))), spec
+
+
+def _weights_part(digest: str) -> str:
+    """Name the part that holds the weights of a codec."""
+    return f"codec-{digest}.safetensors"
 
 
 def _evaluation_of(store: Store, run: Record) -> Record:

@@ -14,13 +14,13 @@ from pydantic import Field
 from torch import Tensor
 
 from karat.learning.models import Model
-from karat.values.codecs import image, label, numbers, text  # noqa: F401 - the built-in codecs register themselves
-from karat.values.codecs.codec import Codec, codecs
+from karat.values.codecs.codec import Codec
 from karat.values.given import Given
 from karat.words.errors import SpecError
 from karat.words.events import Event
 from karat.words.specs import Spec
-from karat.work.plans import FittedCodec, RunSpec
+from karat.work.codecs import Blobs, load_codec
+from karat.work.plans import RunSpec
 
 GROUP = 8
 
@@ -54,11 +54,11 @@ class Ready:
     given: Mapping[str, Codec]
 
     @classmethod
-    def of(cls, spec: RunSpec, weights: Mapping[str, Tensor]) -> "Ready":
+    def of(cls, spec: RunSpec, weights: Mapping[str, Tensor], blobs: Blobs) -> "Ready":
         """Put together what a run or a release holds. Raises ReleaseError when the weights do not fit the spec."""
         model = Model(spec.model)
         model.load_weights(weights)
-        return cls(model.eval(), load_codec(spec.made), {name: load_codec(codec) for name, codec in spec.given.items()})
+        return cls(model.eval(), load_codec(spec.made, blobs), {name: load_codec(codec, blobs) for name, codec in spec.given.items()})
 
     def conditions(self, given: Mapping[str, Any]) -> Given:
         """Give one row of conditions from sources by name; those not named are left out. Raises SpecError for a name that the model does not know."""
@@ -74,10 +74,6 @@ class Ready:
                 values[name] = codec.space.random(1, torch.Generator().manual_seed(0)) * 0
             keep[name] = torch.tensor([name in given])
         return Given(values, keep)
-
-
-def load_codec(fitted: FittedCodec) -> Codec:
-    return codecs[fitted.kind].load(fitted.state)
 
 
 def make_values(

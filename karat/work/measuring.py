@@ -12,18 +12,19 @@ from karat.material.metrics.judge import Judge
 from karat.store.store import Store
 from karat.values.codecs.codec import Codec
 from karat.values.codecs.label import LabelCodec, LabelOptions
+from karat.values.codecs.latent import seen
 from karat.values.given import Given
 from karat.values.tensors import TensorFile, tensor_bytes
 from karat.words.events import Event
 from karat.words.specs import digest_of
+from karat.work.codecs import load_codec
 from karat.work.evaluation import EvaluationOptions, Reality, Values, Yardstick, prepare
-from karat.work.generation import load_codec
 from karat.work.plans import RunSpec
 
 
 def reality_of(store: Store, snapshot: Snapshot, spec: RunSpec) -> Reality:
     """Give the four splits of a snapshot as values, with their labels where it has labels."""
-    made = load_codec(spec.made)
+    made = seen(load_codec(spec.made, store.read))
     labelled: dict[str, Codec] = {"label": LabelCodec(LabelOptions(names=tuple(snapshot.labels)))} if snapshot.labels else {}
     parts = {name: encode_split(store, snapshot, name, made, labelled) for name in ("train", "validation", "test", "judge")}
     held = {name: whole(parts[name], ()) for name in ("validation", "test", "judge")}
@@ -71,7 +72,8 @@ def yardstick_of(
     """Make the yardstick of a snapshot as a codec sees it. Its judge is trained once and kept in the store's folder."""
     options = options or EvaluationOptions()
     real = reality_of(store, snapshot, spec)
-    key = digest_of([snapshot.id, spec.made.kind, spec.made.state, options.judge.model_dump()])[:16]
+    made = seen(load_codec(spec.made, store.read))
+    key = digest_of([snapshot.id, made.kind, made.state(), options.judge.model_dump()])[:16]
     place = store.folder / "judges" / key
     judge = None
     if (place / "facts.json").exists():

@@ -16,36 +16,54 @@ from karat.material.data.preview import contact_sheet
 from karat.material.data.snapshots import Snapshot
 from karat.store.store import Store
 from karat.values.codecs.codec import Codec, codecs
+from karat.values.codecs.latent import as_seen, seen
 from karat.values.given import Given
 from karat.values.tensors import tensor_bytes
 from karat.words.events import Event, Finished
+from karat.work.codecs import load_codec, through, weights_needed
 from karat.work.evaluation import Yardstick, quick_score
-from karat.work.generation import all_values, load_codec
+from karat.work.generation import all_values
 from karat.work.measuring import targets_of, yardstick_of
 from karat.work.plans import FittedCodec, RunSpec, TrainingPlan
 from karat.work.recipes.recipes import Dials, cook
 from karat.work.training import SHOWN, chosen_weights, train
 
 
-def plan_run(store: Store, snapshot_ref: str, dials: Dials, *, given: tuple[str, ...] = (), made: dict[str, Any] | None = None) -> RunSpec:
-    """Give the whole spec of a run: codecs fitted to the training part, a model for their spaces, a plan for the budget."""
+def plan_run(
+    store: Store,
+    snapshot_ref: str,
+    dials: Dials,
+    *,
+    given: tuple[str, ...] = (),
+    made: dict[str, Any] | None = None,
+    autoencoder: str | None = None,
+) -> RunSpec:
+    """Give the whole spec of a run: codecs fitted to the training part, a model for their spaces, a plan for the budget.
+
+    With an `autoencoder`, a finished run of the family vae, the model learns its latents.
+    """
     snapshot = Snapshot.open(store, snapshot_ref)
-    options = dict(made or {})
-    picture = codecs[options.pop("kind", "image")].fit(options, (store.read(sample.blob) for sample in snapshot.samples("train")))
+    fitted = through(store.get(autoencoder)) if autoencoder else _fitted(store, snapshot, dict(made or {}))
+    space = load_codec(fitted, store.read).space
     conditions = {}
     for name in given:
         sources = (condition_of(sample, name) for sample in snapshot.samples("train"))
         conditions[name] = codecs[condition_kind(name)].fit({}, (source for source in sources if source is not None))
     spaces = {name: codec.space for name, codec in conditions.items()}
-    family, plan, augmentation = cook(picture.space, spaces, dials)
+    family, plan, augmentation = cook(space, spaces, dials)
     return RunSpec(
         snapshot=snapshot.id,
-        made=FittedCodec(kind=picture.kind, state=picture.state()),
+        made=fitted,
         given={name: FittedCodec(kind=codec.kind, state=codec.state()) for name, codec in conditions.items()},
-        model=ModelSpec(space=picture.space, given=spaces, family=family),
+        model=ModelSpec(space=space, given=spaces, family=family),
         augment=augmentation,
         plan=plan,
     )
+
+
+def _fitted(store: Store, snapshot: Snapshot, options: dict[str, Any]) -> FittedCodec:
+    codec = codecs[options.pop("kind", "image")].fit(options, (store.read(sample.blob) for sample in snapshot.samples("train")))
+    return FittedCodec(kind=codec.kind, state=codec.state())
 
 
 def folder_of(store: Store, spec: RunSpec) -> Path:
@@ -95,14 +113,18 @@ def _train(store: Store, spec: RunSpec, folder: Path, stop: Callable[[], bool]) 
     )
     figures = {**last.figures, "parameters": model.parameter_count(), **{f"chosen {key}": value for key, value in facts["best"].items()}}
     made = store.put(tensor_bytes(weights))
-    record = store.record("run", made=made, made_from=[spec.snapshot], spec=settled, facts={"figures": figures, "folder": folder.name})
+    autoencoders = [record.id for digest in weights_needed(spec) for record in store.made(digest) if record.kind == "run"]
+    record = store.record(
+        "run", made=made, made_from=[spec.snapshot, *autoencoders], spec=settled, facts={"figures": figures, "folder": folder.name}
+    )
     (folder / "record").write_text(record)
     yield Finished(what="run", result=record, summary=last.summary, figures=last.figures)
 
 
 def part_of(store: Store, snapshot: Snapshot, spec: RunSpec, split: str) -> EncodedSplit:
     """Give a split as the run's codecs see it."""
-    return encode_split(store, snapshot, split, load_codec(spec.made), {name: load_codec(codec) for name, codec in spec.given.items()})
+    made = load_codec(spec.made, store.read)
+    return encode_split(store, snapshot, split, made, {name: load_codec(codec, store.read) for name, codec in spec.given.items()})
 
 
 def device_of(plan: TrainingPlan) -> torch.device:
@@ -116,14 +138,14 @@ class Look:
 
     def __init__(self, spec: RunSpec, validation: EncodedSplit, folder: Path, yardstick: Yardstick | None) -> None:
         self.spec, self.validation, self.folder, self.yardstick = spec, validation, folder, yardstick
-        self.codec = load_codec(spec.made)
+        self.codec = validation.made
 
     def __call__(self, model: Model, step: int, judged: bool) -> dict[str, float]:
         plan = self.spec.plan
         judged = judged and self.yardstick is not None
         rows = [row % len(self.validation) for row in range(plan.samples if judged else SHOWN)]
         given = self.validation.conditions(rows)
-        values = all_values(model, given, [(plan.seed, index) for index in range(len(rows))], {})
+        values = as_seen(self.codec, all_values(model, given, [(plan.seed, index) for index in range(len(rows))], {}))
         self._draw(values[:SHOWN], given, step)
         if not judged or self.yardstick is None:
             return {}
@@ -131,8 +153,8 @@ class Look:
         return quick_score(values, labels, against=self.yardstick, targets=targets)
 
     def _draw(self, values: Tensor, given: Given, step: int) -> None:
-        captions = captions_of(given, {name: load_codec(codec) for name, codec in self.spec.given.items()}, len(values))
-        sheet = contact_sheet(zip((self.codec.decode(value) for value in values), captions, strict=True), title=f"step {step}")
+        captions = captions_of(given, self.validation.given, len(values))
+        sheet = contact_sheet(zip((seen(self.codec).decode(value) for value in values), captions, strict=True), title=f"step {step}")
         place = self.folder / "samples"
         place.mkdir(exist_ok=True)
         sheet.save(place / f"step-{step:09d}.png")

@@ -7,6 +7,7 @@ another family.
 """
 
 from collections.abc import Iterator, Mapping
+from math import prod
 from typing import ClassVar, Literal
 
 import torch
@@ -154,16 +155,27 @@ class Vae(nn.Module):
 
     def sample(self, given: Given, options: VaeSampling, noise: Noise) -> Iterator[Step]:
         for step in self.prior.sample(given, options, noise):
-            yield Step(step.done, step.total, self.from_latent(step.preview))
+            yield Step(step.done, step.total, self._unsqueezed(step.preview))
 
-    def to_latent(self, x: Tensor) -> Tensor:
-        """Give the latents, in [-1, 1], of values of the space; for the quantised form they are exact levels."""
-        return self._scaled(self.squeeze.settle(self._read(self.bridge.enter(x))))
+    @property
+    def latents(self) -> Space:
+        """The space of the latents as another family learns them: numbers in [-1, 1], or ids where they are quantised."""
+        if isinstance(self.squeeze, Quantised):
+            return Space(axes=self.latent.axes, shape=self.latent.shape, vocab=prod(self.options.levels))
+        return self.latent
 
-    def from_latent(self, latent: Tensor) -> Tensor:
-        """Give the values of the space for latents in [-1, 1]."""
-        unscaled = self.squeeze.nearest(latent) if isinstance(self.squeeze, Quantised) else latent * REACH * self.spread + self.middle
-        return self.bridge.leave(self._write(unscaled).clamp(-1, 1))
+    def to_latents(self, values: Tensor) -> Tensor:
+        """Give the latents of values of the space."""
+        settled = self._scaled(self.squeeze.settle(self._read(self.bridge.enter(values))))
+        return self.squeeze.ids(settled) if isinstance(self.squeeze, Quantised) else settled
+
+    def from_latents(self, latents: Tensor) -> Tensor:
+        """Give the values of the space for latents."""
+        return self._unsqueezed(self.squeeze.from_ids(latents) if isinstance(self.squeeze, Quantised) else latents)
+
+    def _unsqueezed(self, latent: Tensor) -> Tensor:
+        whole = self.squeeze.nearest(latent) if isinstance(self.squeeze, Quantised) else latent * REACH * self.spread + self.middle
+        return self.bridge.leave(self._write(whole).clamp(-1, 1))
 
     def _read(self, data: Tensor) -> Tensor:
         return self.autoencoder["reader"](data, Given()).float()
