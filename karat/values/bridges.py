@@ -1,7 +1,7 @@
 """Bridges between ids and numbers, so that a family of either kind can learn any space.
 
-Ids become numbers by one-hot rows scaled to ±1; numbers become ids by equal bins, with the channels as one more axis. The bridges make every
-cell of modality × family run; a latent codec makes it good (long rows of bins and one-hot critics are both poor at quality).
+Ids become numbers by one-hot rows scaled to ±1; numbers become ids by equal bins, with the channels as one more axis. The bridges make
+every cell of modality × family run; a latent codec makes it good (long rows of bins and one-hot critics are both poor at quality).
 """
 
 from typing import Protocol

@@ -21,8 +21,8 @@ from karat.words.specs import Spec
 class Space(Spec):
     """Some named axes and, on each position, either `channels` numbers in [-1, 1] or one of `vocab` ids.
 
-    A picture is `Space(axes=("height", "width"), shape=(32, 32), channels=3)`, a text `Space(axes=("token",), shape=(64,), vocab=512)`, a label
-    `Space(vocab=10)`, three measurements `Space(channels=3)`.
+    A picture is `Space(axes=("height", "width"), shape=(32, 32), channels=3)`, a text `Space(axes=("token",), shape=(64,), vocab=512)`, a
+    label `Space(vocab=10)`, three measurements `Space(channels=3)`.
     """
 
     axes: tuple[str, ...] = ()

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from karat.words.errors import SpecError
 
-
 T = TypeVar("T")
 
 

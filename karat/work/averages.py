@@ -7,6 +7,7 @@ import torch
 from torch.optim import Optimizer
 
 from karat.learning.models import Model
+from karat.work.optimizers import is_averaging
 
 
 class Average:
@@ -30,7 +31,7 @@ class Average:
     def applied(self, optimizers: Iterable[Optimizer] = ()) -> Iterator[None]:
         """Put the average into the model for a while; optimizers that average by themselves are asked for theirs."""
         own = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        averaging = [optimizer for optimizer in optimizers if hasattr(optimizer, "eval")]
+        averaging = [optimizer for optimizer in optimizers if is_averaging(optimizer)]
         for optimizer in averaging:
             optimizer.eval()
         if not averaging:

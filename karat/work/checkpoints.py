@@ -1,7 +1,7 @@
 """Checkpoints: everything that training needs to go on as if nothing had happened, as safetensors and JSON.
 
-A checkpoint is a folder that appears whole or not at all. Its JSON carries the digest of its tensors, so that a damaged one is noticed and the
-one before it is used.
+A checkpoint is a folder that appears whole or not at all. It carries the digest of all that it says, so that a damaged one is noticed and
+the one before it is used. One process at a time writes to a folder of checkpoints.
 """
 
 import hashlib
@@ -18,21 +18,26 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from karat.words.errors import StoreError, TrainingError
+from karat.words.specs import canonical
 
 
 def write_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], *, keep: int) -> Path:
-    """Write `folder/step-…` atomically and delete all but the `keep` newest. Raises StoreError when the disk refuses."""
+    """Write `folder/step-…` atomically and delete all but the `keep` newest. Raises StoreError when the disk refuses.
+
+    What a step leads to never changes, so a whole checkpoint of the same step is left as it is.
+    """
     final = folder / f"step-{step:09d}"
-    temporary = folder / f".{final.name}.{os.getpid()}"
+    if _read(final) is not None:
+        return final
     payload = save({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()})
-    about = {"step": step, "tensors": hashlib.sha256(payload).hexdigest(), **facts}
+    about = {"step": step, **facts}
+    temporary = folder / f".{final.name}"
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for rest in (final, *folder.glob(".step-*")):
+            shutil.rmtree(rest, ignore_errors=True)
         temporary.mkdir(parents=True)
         _write_through(temporary / "state.safetensors", payload)
-        _write_through(temporary / "state.json", json.dumps(about).encode())
-        if final.exists():
-            shutil.rmtree(final)
+        _write_through(temporary / "state.json", json.dumps({**about, "digest": _digest(about, payload)}).encode())
         temporary.rename(final)
         _sync_folder(folder)
     except OSError as error:
@@ -41,8 +46,9 @@ def write_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], fac
             f"The checkpoint cannot be written to {folder}: {error.strerror}.",
             repair="Free some space or choose another store; the last checkpoint is intact.",
         ) from None
-    for old in existing(folder)[:-keep]:
-        shutil.rmtree(old)
+    kept = [path for path in existing(folder) if path <= final][-keep:]
+    for other in set(existing(folder)) - set(kept):
+        shutil.rmtree(other, ignore_errors=True)
     return final
 
 
@@ -53,13 +59,8 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     """
     found = existing(folder)
     for path in reversed(found):
-        try:
-            facts = json.loads((path / "state.json").read_bytes())
-            payload = (path / "state.safetensors").read_bytes()
-            if hashlib.sha256(payload).hexdigest() == facts["tensors"]:
-                return load(payload), facts
-        except (OSError, ValueError, KeyError):
-            continue
+        if (whole := _read(path)) is not None:
+            return whole
     if found:
         raise TrainingError(f"All {len(found)} checkpoints in {folder} are damaged.", repair="Delete the run's folder to begin again.")
     return None
@@ -97,6 +98,20 @@ def restore_optimizer(name: str, optimizer: Optimizer, tensors: Mapping[str, Ten
         for group in facts["groups"]
     ]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Give what a checkpoint says; None when it is not there or damaged."""
+    try:
+        facts = json.loads((path / "state.json").read_bytes())
+        payload = (path / "state.safetensors").read_bytes()
+        return (load(payload), facts) if facts.pop("digest") == _digest(facts, payload) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _digest(facts: Mapping[str, Any], payload: bytes) -> str:
+    return hashlib.sha256(canonical(facts) + payload).hexdigest()
 
 
 def _write_through(path: Path, payload: bytes) -> None:

@@ -18,7 +18,7 @@ Blobs = Callable[[str], bytes]
 
 
 class LatentState(Spec):
-    """What makes a latent codec: the codec of what a person sees, and the model that squeezes its values, with the digest of its weights."""
+    """What makes a latent codec: the codec of what a person sees, the model that squeezes its values, and the digest of its weights."""
 
     inner: FittedCodec
     model: ModelSpec

@@ -1,7 +1,7 @@
 """Generation: from a model and a request to media, the same bytes for the same release, request and seed, whatever else is made beside it.
 
-Samples are always computed in groups of `GROUP`, the last one filled up: the same arithmetic runs for one picture as for a thousand, and within
-a group each sample depends on its own row and its own stream of noise alone.
+Samples are always computed in groups of `GROUP`, the last one filled up: the same arithmetic runs for one picture as for a thousand, and
+within a group each sample depends on its own row and its own stream of noise alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from karat.learning.models import Model
 from karat.values.codecs.codec import Codec
+from karat.values.codecs.text import TextCodec
 from karat.values.given import Given
 from karat.words.errors import SpecError
 from karat.words.events import Event
@@ -61,7 +62,7 @@ class Ready:
         return cls(model.eval(), load_codec(spec.made, blobs), {name: load_codec(codec, blobs) for name, codec in spec.given.items()})
 
     def conditions(self, given: Mapping[str, Any]) -> Given:
-        """Give one row of conditions from sources by name; those not named are left out. Raises SpecError for a name that the model does not know."""
+        """Give one row of conditions from sources by name, the rest left out. Raises SpecError for what the model does not know."""
         unknown = sorted(set(given) - set(self.given))
         if unknown:
             known = f"It knows: {', '.join(self.given)}." if self.given else "It was trained without conditions."
@@ -69,6 +70,8 @@ class Ready:
         values, keep = {}, {}
         for name, codec in self.given.items():
             if name in given:
+                if isinstance(codec, TextCodec) and not codec.fits(given[name]):
+                    raise SpecError(f"The {name} is longer than the {codec.length} tokens that the model reads.", repair="Shorten it.")
                 values[name] = codec.value(torch.from_numpy(np.array(codec.encode(given[name])))[None])
             else:
                 values[name] = codec.space.random(1, torch.Generator().manual_seed(0)) * 0

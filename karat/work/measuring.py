@@ -59,7 +59,7 @@ def labels_of(given: Given) -> Tensor | None:
 
 
 def targets_of(given: Given, rows: Sequence[int]) -> tuple[Tensor | None, Tensor | None]:
-    """Give what made values are answerable to: their labels, or else the rows of the held-out samples whose conditions they were made under."""
+    """Give what made values are answerable to: their labels, or else the rows of the held-out samples that gave their conditions."""
     if not given.values:
         return None, None
     labels = labels_of(given)

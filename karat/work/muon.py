@@ -21,30 +21,30 @@ class MuonWithAdamW(Optimizer):
         )
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         for group in self.param_groups:
             update = self._muon if group["muon"] else self._adamw
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     parameter.mul_(1 - group["lr"] * group["decay"])
-                    update(parameter, group)
+                    update(parameter, parameter.grad, group)
 
-    def _muon(self, parameter: torch.Tensor, group: dict[str, Any]) -> None:
+    def _muon(self, parameter: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
-        momentum, gradient = state["momentum"], parameter.grad
+        momentum = state["momentum"]
         momentum.lerp_(gradient, 1 - group["momentum"])
         ahead = torch.lerp(gradient, momentum, group["momentum"])
         straight = orthogonal(ahead.flatten(1)).view_as(parameter)
         rows, columns = ahead.flatten(1).shape
         parameter.add_(straight, alpha=-group["lr"] * 0.2 * max(rows, columns) ** 0.5)
 
-    def _adamw(self, parameter: torch.Tensor, group: dict[str, Any]) -> None:
+    def _adamw(self, parameter: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
             state["first"], state["second"], state["count"] = torch.zeros_like(parameter), torch.zeros_like(parameter), 0
-        gradient, (early, late) = parameter.grad, group["betas"]
+        early, late = group["betas"]
         state["count"] += 1
         state["first"].lerp_(gradient, 1 - early)
         state["second"].mul_(late).addcmul_(gradient, gradient, value=1 - late)
@@ -64,7 +64,8 @@ def orthogonal(matrix: torch.Tensor, rounds: int = 5) -> torch.Tensor:
 
 def divide(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Part the parameters into hidden matrices and all others. Ends of a net (`enter`, `leave`), embeddings and modulations are others."""
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         hidden = parameter.ndim >= 2 and not {"enter", "leave", "place", "places", "modulation", "time"} & set(name.split("."))
         (matrices if hidden else others).append(parameter)

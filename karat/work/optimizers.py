@@ -1,6 +1,7 @@
 """Optimizers by name. Each is a function (module, rate) → optimizer; the loop sets the rate as a share of each group's own."""
 
 from collections.abc import Callable
+from typing import Protocol, TypeGuard
 
 import torch
 from torch import nn
@@ -45,10 +46,19 @@ def schedule_free(module: nn.Module, rate: float) -> Optimizer:
     """Schedule-free AdamW (Defazio et al. 2024, arXiv 2405.15682), which averages in place of a decay."""
     from schedulefree import AdamWScheduleFree
 
-    optimizer: Optimizer = AdamWScheduleFree(module.parameters(), lr=rate, betas=(0.9, 0.99))
+    optimizer = AdamWScheduleFree(module.parameters(), lr=rate, betas=(0.9, 0.99))
+    optimizer.train()
     return optimizer
 
 
-def averages_itself(optimizer: Optimizer) -> bool:
-    """Say whether the optimizer keeps its own average of the weights and so wants neither decay nor a moving average."""
+class Averaging(Protocol):
+    """An optimizer that keeps its own average of the weights: `eval` puts it into the parameters, `train` takes it out again."""
+
+    def eval(self) -> None: ...
+
+    def train(self) -> None: ...
+
+
+def is_averaging(optimizer: Optimizer) -> TypeGuard[Averaging]:
+    """Say whether the optimizer averages by itself and so wants neither a fall of the rate nor a moving average."""
     return "train_mode" in optimizer.param_groups[0]

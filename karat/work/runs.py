@@ -117,7 +117,8 @@ def _train(store: Store, spec: RunSpec, folder: Path, stop: Callable[[], bool]) 
     record = store.record(
         "run", made=made, made_from=[spec.snapshot, *autoencoders], spec=settled, facts={"figures": figures, "folder": folder.name}
     )
-    (folder / "record").write_text(record)
+    (folder / ".record").write_text(record)
+    (folder / ".record").replace(folder / "record")
     yield Finished(what="run", result=record, summary=last.summary, figures=last.figures)
 
 

@@ -1,7 +1,7 @@
 """The one training loop, for every family.
 
-Everything random in a step comes from (seed, step), never from a state that was carried along, so a run that was killed at any moment and resumed
-from its last checkpoint ends in the same weights, to the bit, as one that was never interrupted.
+Everything random in a step comes from (seed, step), never from a state that was carried along, so a run that was killed at any moment and
+resumed from its last checkpoint ends in the same weights, to the bit, as one that was never interrupted.
 """
 
 import time
@@ -21,7 +21,7 @@ from karat.words.errors import Cancelled, TrainingError
 from karat.words.events import Event, Finished, Progress, Saved, Scored, Started
 from karat.work.averages import Average
 from karat.work.checkpoints import optimizer_state, read_checkpoint, restore_optimizer, write_checkpoint
-from karat.work.optimizers import averages_itself, optimizers
+from karat.work.optimizers import is_averaging, optimizers
 from karat.work.plans import TrainingPlan
 
 SHOWN = 16
@@ -83,16 +83,17 @@ class Run:
             return self.step / self.steps
         return min(self.clock.total / (60 * (self.plan.minutes or 1)), 0.999)
 
-    def rate_share(self) -> float:
+    def rate_share(self, *, falling: bool = True) -> float:
         """Give the learning rate as a share of its highest: a rise, a plateau, a straight fall (Hu et al. 2024, arXiv 2404.06395)."""
         rise = min(1.0, (self.step + 1) / max(1, self.plan.warmup))
-        return rise if self.steps is None else min(rise, (self.steps - self.step) / max(1, self.falls))
+        return min(rise, (self.steps - self.step) / max(1, self.falls)) if falling and self.steps is not None else rise
 
     def settle(self) -> None:
         """Fix the number of steps once a budget of minutes comes to the fall: as many as fit beside the judging."""
-        if self.steps is not None or self.progress() < 1 - self.plan.decay:
+        budget = 60 * (self.plan.minutes or 0)
+        left = budget - self.clock.total
+        if self.steps is not None or left > self.plan.decay * budget:
             return
-        left = 60 * (self.plan.minutes or 1) - self.clock.total
         judging = self.plan.samples * self.clock.looking / max(1, self.clock.looked)
         self.judged = min(self.judged, max(1, int(MOST_JUDGING * left / max(judging, 1e-9))))
         self.falls = max(1, round((left - self.judged * judging) / (self.clock.stepping / self.step)))
@@ -184,15 +185,15 @@ def take_turn(run: Run, turn: str, optimizer: Optimizer, x: Tensor, given: Given
             loss = model.family.loss(turn, x[piece], given.rows(piece), generator)
         (loss.total * (len(piece) / len(x))).backward()
         for name, value in loss.figures.items():
-            figures[name] = figures.get(name, torch.zeros(())) + value.detach().cpu() * (len(piece) / len(x))
+            figures[name] = figures.get(name, 0.0) + value.detach() * (len(piece) / len(x))
     length = torch.nn.utils.clip_grad_norm_(trained, plan.clip)
     if not torch.isfinite(length):
         raise TrainingError(
-            f"The {turn} loss became {float(loss.total):.3g} at step {run.step}.",
-            repair=f"Lower the learning rate (it is {plan.rate:g}); the last checkpoint is intact, delete it to begin again.",
+            f"The slope of the {turn} loss (of {float(loss.total):.3g}) is no number any more at step {run.step}.",
+            repair=f"Lower the learning rate (it is {plan.rate:g}); what was saved before is intact.",
         )
     for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * (1.0 if averages_itself(optimizer) else run.rate_share())
+        group["lr"] = group["initial_lr"] * run.rate_share(falling=not is_averaging(optimizer))
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return figures

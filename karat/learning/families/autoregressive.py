@@ -42,9 +42,9 @@ class Autoregressive(nn.Module):
     """A GPT over the positions of any space in raster order."""
 
     kind: ClassVar[str] = "autoregressive"
-    Options = AutoregressiveOptions
-    Sampling = AutoregressiveSampling
-    turns = ("next",)
+    Options: ClassVar[type[FamilyOptions]] = AutoregressiveOptions
+    Sampling: ClassVar[type[SamplingOptions]] = AutoregressiveSampling
+    turns: ClassVar[tuple[str, ...]] = ("next",)
 
     def __init__(self, space: Space, given: Mapping[str, Space], options: AutoregressiveOptions) -> None:
         super().__init__()

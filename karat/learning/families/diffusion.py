@@ -52,9 +52,9 @@ class Diffusion(nn.Module):
     """A flow from noise to data."""
 
     kind: ClassVar[str] = "diffusion"
-    Options = DiffusionOptions
-    Sampling = DiffusionSampling
-    turns = ("flow",)
+    Options: ClassVar[type[FamilyOptions]] = DiffusionOptions
+    Sampling: ClassVar[type[SamplingOptions]] = DiffusionSampling
+    turns: ClassVar[tuple[str, ...]] = ("flow",)
 
     def __init__(self, space: Space, given: Mapping[str, Space], options: DiffusionOptions) -> None:
         super().__init__()

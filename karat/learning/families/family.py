@@ -1,7 +1,7 @@
 """Families: ways of learning to make values. They know spaces, never modalities.
 
-A family is an `nn.Module` built from the space to make, the spaces that are given, and its own options. The training loop asks it for one loss
-for each of its turns; optimizers, averages and schedules belong to the loop.
+A family is an `nn.Module` built from the space to make, the spaces that are given, and its own options. The training loop
+asks it for one loss for each of its turns; optimizers, averages and schedules belong to the loop.
 """
 
 import hashlib
@@ -67,7 +67,7 @@ class Family(Protocol):
     kind: ClassVar[str]
     Options: ClassVar[type[FamilyOptions]]
     Sampling: ClassVar[type[SamplingOptions]]
-    turns: tuple[str, ...]
+    turns: ClassVar[tuple[str, ...]]
 
     def __init__(self, space: Space, given: Mapping[str, Space], options: Any) -> None: ...
 
@@ -97,7 +97,7 @@ def stream_seed(seed: int, index: int) -> int:
 
 
 def uniform(count: int, like: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw (count,) numbers uniform in [0, 1), one in each of `count` equal strata, in random order: less noisy losses than independent draws."""
+    """Draw (count,) numbers uniform in [0, 1), one in each of `count` equal strata, in random order: less noisy than independent draws."""
     strata = (torch.arange(count, device=generator.device) + torch.rand(count, generator=generator, device=generator.device)) / count
     return strata[torch.randperm(count, generator=generator, device=generator.device)].to(like.device)
 

@@ -1,7 +1,8 @@
-"""Adversarial learning with the relativistic pairing loss and gradient penalties on real and made values (R3GAN, Huang et al. 2024, arXiv 2501.05441).
+"""Adversarial learning with the relativistic pairing loss and gradient penalties on real and made values.
 
-The penalties are finite differences along one random direction (Lin et al. 2025, arXiv 2501.08316), which need no second derivative and so allow
-fused attention. Both critics' inputs pass the same differentiable augmentation (Zhao et al. 2020, arXiv 2006.10738).
+After R3GAN (Huang et al. 2024, arXiv 2501.05441). The penalties are finite differences along one random direction (Lin et al. 2025, arXiv
+2501.08316), which need no second derivative and so allow fused attention. Both critics' inputs pass the same differentiable augmentation
+(Zhao et al. 2020, arXiv 2006.10738).
 """
 
 from collections.abc import Iterator, Mapping
@@ -44,9 +45,9 @@ class Gan(nn.Module):
     """A generator and the critic that teaches it."""
 
     kind: ClassVar[str] = "gan"
-    Options = GanOptions
-    Sampling = GanSampling
-    turns = ("critic", "generator")
+    Options: ClassVar[type[FamilyOptions]] = GanOptions
+    Sampling: ClassVar[type[SamplingOptions]] = GanSampling
+    turns: ClassVar[tuple[str, ...]] = ("critic", "generator")
 
     def __init__(self, space: Space, given: Mapping[str, Space], options: GanOptions) -> None:
         super().__init__()

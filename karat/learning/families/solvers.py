@@ -31,7 +31,7 @@ def euler(velocity: Velocity, x: Tensor, times: list[float]) -> Path:
 
 @solvers.add("heun")
 def heun(velocity: Velocity, x: Tensor, times: list[float]) -> Path:
-    """Average the slopes at both ends (Karras et al. 2022, arXiv 2206.00364, algorithm 1): second order, two evaluations a step but the last."""
+    """Average the slopes at both ends (Karras et al. 2022, arXiv 2206.00364, algorithm 1): second order, two evaluations a step."""
     for step, (t, later) in enumerate(pairwise(times), 1):
         v = velocity(x, t)
         guess = x + (1 - t) * v
@@ -73,6 +73,6 @@ def _half_snr(t: float) -> float:
 
 
 def grid(steps: int, shift: float) -> list[float]:
-    """Give `steps` + 1 times from 0 to 1; `shift` > 1 spends more of them near the noise (Esser et al. 2024, arXiv 2403.03206, equation 23)."""
+    """Give `steps` + 1 times from 0 to 1; `shift` > 1 puts more near the noise (Esser et al. 2024, arXiv 2403.03206, equation 23)."""
     even = [i / steps for i in range(steps + 1)]
     return [t / (t + shift * (1 - t)) for t in even]

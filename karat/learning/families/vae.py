@@ -1,5 +1,6 @@
-"""Variational autoencoders (Kingma & Welling 2013, arXiv 1312.6114), with a Gaussian or a finite-scalar-quantised latent (FSQ, Mentzer et al.
-2023, arXiv 2309.15505), and a flow learnt beside them as the prior.
+"""Variational autoencoders (Kingma & Welling 2013, arXiv 1312.6114), and a flow learnt beside them as the prior.
+
+The latent is Gaussian or quantised (finite scalar quantisation: FSQ, Mentzer et al. 2023, arXiv 2309.15505).
 
 The noise of the decoder is the best one for each batch (optimal-sigma VAE, Rybkin et al. 2020, arXiv 2006.13202), so no weight needs tuning
 between picture and latent. What is given acts on the prior alone: any trained VAE can therefore also stand as a latent codec in front of
@@ -8,14 +9,14 @@ another family.
 
 from collections.abc import Iterator, Mapping
 from math import prod
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from karat.learning.families.diffusion import Diffusion, DiffusionOptions, DiffusionSampling
-from karat.learning.families.family import FamilyOptions, Loss, Noise, Step, families, normal_like
+from karat.learning.families.family import FamilyOptions, Loss, Noise, SamplingOptions, Step, families, normal_like
 from karat.learning.nets.convnet import ConvnetSpec
 from karat.learning.nets.nets import NetSpec, coarse_shape, reader, writer
 from karat.learning.nets.transformer import TransformerSpec
@@ -34,7 +35,9 @@ class VaeOptions(FamilyOptions):
     net: NetSpec = ConvnetSpec()
     channels: int = Field(32, ge=1, description="numbers in the latent, or on each of its positions")
     in_place: bool = Field(False, description="the latent keeps the axes of the space, on its coarsest grid")
-    levels: tuple[int, ...] = Field((), description="FSQ: how many values each number of the latent may take; empty: Gaussian")
+    levels: tuple[Annotated[int, Field(ge=2)], ...] = Field(
+        (), description="FSQ: how many values each number of the latent may take; empty: Gaussian"
+    )
     beta: float = Field(1.0, ge=0, description="weight of the distance between latents and the standard normal")
     prior: DiffusionOptions = DiffusionOptions(net=TransformerSpec(width=192, depth=3), reach=REACH)
 
@@ -107,9 +110,9 @@ class Vae(nn.Module):
     """An encoder, a decoder and a prior."""
 
     kind: ClassVar[str] = "vae"
-    Options = VaeOptions
-    Sampling = VaeSampling
-    turns = ("autoencode", "prior")
+    Options: ClassVar[type[FamilyOptions]] = VaeOptions
+    Sampling: ClassVar[type[SamplingOptions]] = VaeSampling
+    turns: ClassVar[tuple[str, ...]] = ("autoencode", "prior")
     middle: Tensor
     spread: Tensor
 
@@ -194,4 +197,4 @@ class Vae(nn.Module):
             return
         flat = latent.flatten(0, -2)
         self.middle.lerp_(flat.mean(0), 0.02)
-        self.spread.lerp_(flat.std(0).clamp(min=1e-3), 0.02)
+        self.spread.lerp_((flat - self.middle).square().mean(0).sqrt().clamp(min=1e-3), 0.02)

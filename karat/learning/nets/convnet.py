@@ -1,7 +1,7 @@
 """A convnet for grids of rank 1 to 3: a U-Net mapper, its way down as a reader, its way up as a writer.
 
-After Ho et al. 2020 (arXiv 2006.11239) with the scale-shift conditioning of Dhariwal & Nichol 2021 (arXiv 2105.05233); attention stands only where
-the grid is coarse, and attends to what is given there. Rank is data: the same classes serve sounds, pictures and videos.
+After Ho et al. 2020 (arXiv 2006.11239) with the scale-shift conditioning of Dhariwal & Nichol 2021 (arXiv 2105.05233); attention stands
+only where the grid is coarse, and attends to what is given there. Rank is data: the same classes serve sounds, pictures and videos.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from karat.values.given import Given
 from karat.values.spaces import Space
 from karat.words.specs import Spec
 
-CONVS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+CONVS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class ConvnetSpec(Spec):
@@ -87,13 +87,12 @@ class Level(nn.Module):
         self.blocks = nn.ModuleList(Block(plan.rank, (narrow, wide), plan.whole, plan.spec.dropout) for narrow in enters)
         self.mixings = nn.ModuleList(Mixing(wide, tokens=plan.tokens) for _ in enters) if plan.attends(level) else None
 
-    def step(self, index: int, x_BCS: Tensor, read: Read) -> Tensor:
-        x_BCS = self.blocks[index](x_BCS, read.whole_BD)
-        return x_BCS if self.mixings is None else self.mixings[index](x_BCS, read.tokens_BLD)
-
-    def forward(self, x_BCS: Tensor, read: Read) -> Tensor:
-        for index in range(len(self.blocks)):
-            x_BCS = self.step(index, x_BCS, read)
+    def forward(self, x_BCS: Tensor, read: Read, only: int | None = None) -> Tensor:
+        """Go through all blocks, or through `only` one."""
+        for index in range(len(self.blocks)) if only is None else (only,):
+            x_BCS = self.blocks[index](x_BCS, read.whole_BD)
+            if self.mixings is not None:
+                x_BCS = self.mixings[index](x_BCS, read.tokens_BLD)
         return x_BCS
 
 
@@ -170,12 +169,12 @@ class ConvnetMapper(nn.Module):
                 x = self.shrinks[level - 1](x)
                 kept.append(x)
             for index in range(self.plan.spec.blocks):
-                x = down.step(index, x, read)
+                x = down(x, read, index)
                 kept.append(x)
         x = self.middle(x, read)
         for index, up in enumerate(self.ups):
             for block in range(self.plan.spec.blocks + 1):
-                x = up.step(block, torch.cat([x, kept.pop()], 1), read)
+                x = up(torch.cat([x, kept.pop()], 1), read, block)
             if index < len(self.grows):
                 x = self.grows[index](F.interpolate(x, size=self.plan.grids[-index - 2], mode="nearest"))
         return self.plan.from_grid(self.leave(F.silu(self.norm(x))), self.channels)

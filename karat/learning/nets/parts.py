@@ -99,7 +99,7 @@ class TimeEmbedding(nn.Module):
 
 
 def rotary(coordinates_NA: Tensor, head_width: int) -> Tensor:
-    """Give the rotary angles (N, head_width / 2) of positions with A coordinates (Su et al. 2021, arXiv 2104.09864), pairs shared among the axes."""
+    """Give the rotary angles (N, head_width / 2) of positions (Su et al. 2021, arXiv 2104.09864); the A coordinates share the pairs."""
     pairs = head_width // 2
     axes = coordinates_NA.shape[-1]
     each = torch.arange(pairs) % axes

@@ -27,26 +27,24 @@ class Read(NamedTuple):
 class GivenReader(nn.Module):
     """Reads all the given values of a batch."""
 
+    nothing: Tensor
+
     def __init__(self, spaces: Mapping[str, Space], width: int, *, depth: int = 2) -> None:
         super().__init__()
-        self.width = width
+        self.register_buffer("nothing", torch.zeros(width), persistent=False)
         self.wholes = nn.ModuleDict({name: WholeReader(space, width) for name, space in spaces.items() if not space.axes})
         self.rows = nn.ModuleDict({name: RowReader(space, width, depth) for name, space in spaces.items() if space.axes})
 
     def forward(self, given: Given, count: int) -> Read:
-        whole = torch.zeros(count, self.width, device=self._device(given))
+        whole = self.nothing.expand(count, -1)
         for name, reader in self.wholes.items():
             whole = whole + reader(given.values[name], given.keep[name])
         tokens = []
         for name, reader in self.rows.items():
-            row_BLD = reader(given.values[name], given.keep[name])
-            whole = whole + reader.summary(row_BLD.mean(1))
+            summary_BD, row_BLD = reader(given.values[name], given.keep[name])
+            whole = whole + summary_BD
             tokens.append(row_BLD)
         return Read(whole, torch.cat(tokens, 1) if tokens else None)
-
-    @staticmethod
-    def _device(given: Given) -> torch.device:
-        return next((value.device for value in given.values.values()), torch.device("cpu"))
 
 
 class WholeReader(nn.Module):
@@ -76,12 +74,14 @@ class RowReader(nn.Module):
         self.summary = nn.Linear(width, width)
         self.register_buffer("turn", rotary(coordinates(inner.shape), width // heads_of(width)), persistent=False)
 
-    def forward(self, value: Tensor, keep_B: Tensor) -> Tensor:
+    def forward(self, value: Tensor, keep_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the row's part of the whole (B, D), and its tokens (B, N, D)."""
         x_BND = self.enter(self.patches.split(value))
         x_BND = torch.where(keep_B[:, None, None], x_BND, self.absent)
         for block in self.blocks:
             x_BND = block(x_BND, self.turn)
-        return self.norm(x_BND)
+        row_BND = self.norm(x_BND)
+        return self.summary(row_BND.mean(1)), row_BND
 
 
 class ReadingBlock(nn.Module):

@@ -54,6 +54,8 @@ class ModulatedBlock(nn.Module):
 class Trunk(nn.Module):
     """Positions through modulated blocks."""
 
+    turn: Tensor
+
     def __init__(self, grid: Space, given: Mapping[str, Space], spec: TransformerSpec) -> None:
         super().__init__()
         attends = any(space.axes for space in given.values())
@@ -145,6 +147,8 @@ class CausalTransformer(nn.Module):
 
     What is given stands before the row: one position for the whole of it, one for each of its tokens.
     """
+
+    turn: Tensor
 
     def __init__(self, space: Space, given: Mapping[str, Space], spec: TransformerSpec) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 The order is a permutation for each pass through the data, drawn from (seed, pass), so a step's batch depends on nothing but its number.
 """
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -21,7 +22,7 @@ from karat.store.store import Store
 from karat.values.augment import AugmentSpec, augment
 from karat.values.codecs.codec import Codec
 from karat.values.given import Given
-from karat.words.errors import DataError
+from karat.words.errors import DataError, StoreError
 from karat.words.specs import digest_of
 
 
@@ -54,17 +55,27 @@ class EncodedSplit:
 
 
 def encode_split(store: Store, snapshot: Snapshot, split: str, made: Codec, given: Mapping[str, Codec]) -> EncodedSplit:
-    """Encode a split once and keep it; the same snapshot and codecs find it again. Raises DataError for an empty split."""
+    """Encode a split once and keep it; the same snapshot and codecs find it again.
+
+    Raises DataError for an empty split, StoreError when the disk refuses.
+    """
     states = {name: [codec.kind, codec.state()] for name, codec in {**given, "": made}.items()}
     folder = store.folder / "encoded" / f"{snapshot.id[:16]}-{split}-{digest_of(states)[:16]}"
-    if not (folder / "whole").exists():
+    if not folder.exists():
         count = snapshot.counts.get(split, 0)
         if count == 0:
             raise DataError(f"The {split} part of the snapshot is empty.", repair="Bring more samples, or give that part a larger share.")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        _encode(store, snapshot.samples(split), count, folder, made=made, given=given)
-        (folder / "whole").touch()
+        temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            temporary.mkdir(parents=True)
+            _encode(store, snapshot.samples(split), count, temporary, made=made, given=given)
+            if not folder.exists():  # another process may have been first
+                temporary.rename(folder)
+        except OSError as error:
+            raise StoreError(f"The {split} part cannot be encoded into {folder}: {error.strerror}.", repair="Free some space.") from None
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return EncodedSplit(folder, made, given)
 
 

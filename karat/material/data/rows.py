@@ -21,15 +21,16 @@ class Rows:
             self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(file)
             self._offset = file.tell()
         self._size = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
-        self._file = path.open("rb")
         self._whole = np.load(path) if self._size * len(self) <= IN_MEMORY else None
+        self._file = path.open("rb") if self._whole is None else None
 
     def __len__(self) -> int:
         return int(self.shape[0])
 
     def take(self, indices: Iterable[int]) -> np.ndarray:
         """Give the rows at some positions, in their order: (len(indices), *row)."""
-        if self._whole is not None:
+        if self._file is None:
+            assert self._whole is not None
             return self._whole[np.fromiter(indices, np.int64)]
         handle = self._file.fileno()
         parts = [os.pread(handle, self._size, self._offset + int(index) * self._size) for index in indices]
@@ -47,7 +48,7 @@ class RowWriter:
         np.lib.format.write_array_header_1_0(self._file, header)
 
     def write(self, row: np.ndarray) -> None:
-        assert row.shape == self._shape and row.dtype == self._dtype, f"row {row.dtype} {row.shape} among {self._dtype} {self._shape}"
+        assert (row.shape, row.dtype) == (self._shape, self._dtype), f"row {row.dtype} {row.shape} among {self._dtype} {self._shape}"
         self._file.write(row.tobytes())
         self._left -= 1
 
@@ -55,9 +56,10 @@ class RowWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
-        if kind is not None:
+        try:
+            self._file.close()
+            if kind is None:
+                assert self._left == 0, f"{self._left} rows are missing"
+                self._temporary.rename(self._path)
+        finally:
             self._temporary.unlink(missing_ok=True)
-            return
-        assert self._left == 0, f"{self._left} rows are missing"
-        self._temporary.rename(self._path)

@@ -1,5 +1,7 @@
-"""Numbers: a few measurements by name ↔ channels in [-1, 1], by the quantiles seen in training, so that outliers do not crowd out the rest."""
+"""Numbers: a few measurements by name ↔ channels in [-1, 1], by the quantiles seen in training, so that outliers crowd nothing out."""
 
+import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
@@ -36,7 +38,7 @@ class NumbersCodec:
     @classmethod
     def fit(cls, options: dict[str, Any], sources: Iterable[Mapping[str, float]]) -> Self:
         asked = NumbersOptions.from_values(options)
-        rows = list(sources)
+        rows = [{name: number for name, number in source.items() if math.isfinite(number)} for source in sources]
         names = asked.names or tuple(sorted({name for row in rows for name in row}))
         if not names:
             raise DataError("No sample has numbers.", repair="Import the data with number columns, or train without numbers.")
@@ -50,9 +52,9 @@ class NumbersCodec:
         return cls(asked.changed(names=names, quantiles=quantiles))
 
     def encode(self, source: Mapping[str, float]) -> np.ndarray:
-        missing = [name for name in self.options.names if name not in source]
+        missing = [name for name in self.options.names if not math.isfinite(source.get(name, math.nan))]
         if missing:
-            raise DataError(f"The number {missing[0]!r} is missing.", repair=f"Give each of: {', '.join(self.options.names)}.")
+            raise DataError(f"The number {missing[0]!r} is missing or infinite.", repair=f"Give each of: {', '.join(self.options.names)}.")
         return np.array([self._scaled(name, source[name]) for name in self.options.names], np.float32)
 
     def value(self, packed: Tensor) -> Tensor:
@@ -62,8 +64,6 @@ class NumbersCodec:
         return {name: self._unscaled(name, float(number)) for name, number in zip(self.options.names, value, strict=True)}
 
     def write(self, media: dict[str, float]) -> bytes:
-        import json
-
         return json.dumps(media).encode()
 
     def state(self) -> dict[str, Any]:

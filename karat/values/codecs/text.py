@@ -1,7 +1,6 @@
-"""Texts ↔ rows of ids: byte-level BPE (Sennrich et al. 2015, arXiv 1508.07909), so that any text in any script can be written and comes back exactly.
+"""Texts ↔ rows of ids: byte-level BPE (Sennrich et al. 2015, arXiv 1508.07909). Any text in any script comes back exactly.
 
-Id 0 fills the row after the text's end. A text that is longer than the row is cut at a token and, since its end is then missing, is refused when
-asked for by a user.
+Id 0 fills the row after the text's end. A text that is longer than the row is cut at a token; who must not lose the end asks `fits`.
 """
 
 import unicodedata
@@ -39,9 +38,11 @@ class TextCodec:
     def __init__(self, options: TextOptions) -> None:
         from tokenizers import Tokenizer
 
-        assert options.tokenizer and options.length, "fit the codec first"
+        assert options.tokenizer, "fit the codec first"
+        assert options.length, "fit the codec first"
         self.options, self.length = options, options.length
         self._tokenizer = Tokenizer.from_str(options.tokenizer)
+        self._tokenizer.encode_special_tokens = True  # a text that says "<end>" does not end there
         self.space = Space(axes=("token",), shape=(self.length,), vocab=self._tokenizer.get_vocab_size())
 
     @classmethod
@@ -50,7 +51,7 @@ class TextCodec:
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
         asked = TextOptions.from_values(options)
-        texts = [unicodedata.normalize("NFC", text) for text in sources]
+        texts = [_normal(text) for text in sources]
         if not texts:
             raise DataError("No sample has a text.", repair="Import the data with captions, or train without them.")
         tokenizer = Tokenizer(models.BPE())
@@ -60,18 +61,19 @@ class TextCodec:
         tokenizer.train_from_iterator(
             texts, trainers.BpeTrainer(vocab_size=asked.vocab, initial_alphabet=sorted(alphabet), special_tokens=[END], show_progress=False)
         )
+        tokenizer.encode_special_tokens = True
         lengths = [len(encoding.ids) for encoding in tokenizer.encode_batch(texts)]
         length = asked.length or int(np.quantile(lengths, 0.99, method="higher")) + 1
         return cls(asked.changed(length=length, tokenizer=tokenizer.to_str()))
 
     def encode(self, source: str) -> np.ndarray:
         """Give the ids of a text, cut where it does not fit: int32 (length,)."""
-        ids = self._tokenizer.encode(unicodedata.normalize("NFC", source), add_special_tokens=False).ids[: self.length]
+        ids = self._ids(source)[: self.length]
         return np.array(ids + [0] * (self.length - len(ids)), np.int32)
 
     def fits(self, source: str) -> bool:
         """Say whether a text fits the row whole."""
-        return len(self._tokenizer.encode(unicodedata.normalize("NFC", source), add_special_tokens=False).ids) <= self.length
+        return len(self._ids(source)) <= self.length
 
     def value(self, packed: Tensor) -> Tensor:
         return packed.long()
@@ -90,3 +92,16 @@ class TextCodec:
     @classmethod
     def load(cls, state: dict[str, Any]) -> Self:
         return cls(TextOptions.from_values(state))
+
+    def _ids(self, source: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(_normal(source), add_special_tokens=False).ids
+        return ids
+
+
+def _normal(text: str) -> str:
+    """Give the text in Unicode's composed form (NFC). Raises DataError for what is no Unicode."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"The text {text!r} holds bytes that are no UTF-8.", repair="Save it as UTF-8.") from None
+    return unicodedata.normalize("NFC", text)
