@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from karat.app.chain import find
 from karat.material.charts import Curve
 from karat.material.data.samples import Sample
 from karat.material.data.snapshots import Snapshot
@@ -18,7 +19,6 @@ from karat.store.store import Store
 from karat.values.codecs.latent import as_seen, seen
 from karat.values.given import Given
 from karat.values.tensors import TensorFile
-from karat.words.errors import DataError
 from karat.words.events import Event, Finished, Progress, Started
 from karat.words.specs import Spec
 from karat.work.evaluation import EvaluationOptions, Reality, Values, evaluate
@@ -55,10 +55,9 @@ def evaluate_run(store: Store, run_ref: str, options: EvaluatingOptions | None =
 
 
 def open_run(store: Store, ref: str) -> tuple[Record, Ready, RunSpec]:
-    """Open a finished run with its chosen weights. Raises DataError for anything else."""
-    record = store.get(ref)
-    if record.kind != "run" or record.made is None:
-        raise DataError(f"{ref} is a {record.kind}, no run.", repair="Give what `karat train` named.")
+    """Open a finished run with its chosen weights. Raises NotFoundError for anything else."""
+    record = find(store, ref, "run")
+    assert record.made is not None, "a run has weights"
     spec = RunSpec.from_values(record.spec)
     payload = store.read(record.made)
     return record, Ready.of(spec, dict(TensorFile(lambda start, length: payload[start : start + length], len(payload))), store.read), spec

@@ -1,10 +1,12 @@
-"""Generate from a release, prove where a file comes from, and make it again."""
+"""Generate from a release: files that say where they come from, each a record on the chain."""
 
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
 from torch import Tensor
 
 import karat
@@ -15,11 +17,19 @@ from karat.material.trust.origin import Origin
 from karat.material.trust.originality import FACTS_FILE, TENSORS_FILE, OriginalityIndex
 from karat.store.records import Record
 from karat.store.store import Store
+from karat.values.codecs.codec import Codec
+from karat.values.codecs.label import LabelCodec
 from karat.values.codecs.latent import as_seen
-from karat.words.errors import Cancelled, DataError, NotFoundError, StoreError
-from karat.words.events import Event, Finished, Progress, Started
+from karat.values.codecs.numbers import NumbersCodec
+from karat.values.codecs.text import TextCodec
+from karat.values.given import Given
+from karat.words.errors import Cancelled, SpecError, StoreError
+from karat.words.events import Event, Finished, Progress, Saved, Started, Warned
 from karat.words.specs import Spec, digest_of
 from karat.work.generation import Ready, Request, make_values, repeated
+
+SHEET = 400
+"""The most pictures that a contact sheet shows."""
 
 
 class Made(Event):
@@ -33,13 +43,49 @@ class Made(Event):
     nearest: str | None = None
 
 
-class Verification(Spec):
-    """What can be proved of a file."""
+class Asked(Spec):
+    """What a user asks for in words: conditions as text, and `each`, a condition of whose every value `count` assets are made."""
 
-    path: str
-    origin: Origin | None
-    record: str | None
-    unchanged: bool | None
+    count: int = Field(1, ge=1)
+    seed: int = 0
+    first: int = Field(0, ge=0)
+    given: dict[str, str] = {}
+    each: str | None = None
+    sampling: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A request for several assets under conditions that may differ: one mapping for each asset, in order."""
+
+    request: Request
+    givens: Sequence[Mapping[str, Any]]
+
+    def single(self, place: int) -> Request:
+        """Give the request that makes the asset at one place alone."""
+        return self.request.changed(count=1, first=self.request.first + place, given=dict(self.givens[place]))
+
+
+def generate_asked(
+    store: Store, ref: str, asked: Asked, out: Path, *, sheet: Path | None = None, stop: Callable[[], bool] = lambda: False
+) -> Iterator[Event]:
+    """Make what was asked for in words, and a contact sheet of it if a place for one is given. Ends with Finished."""
+    record, release = open_release(store, ref)
+    ready, _ = load_release(release)
+    given = read_given(asked.given, ready)
+    if long := [name for name, value in given.items() if not fits(ready.given[name], value)]:
+        yield Warned(message=f"The {long[0]} is longer than the model reads; its end is left out.")
+    request = Request(count=asked.count, seed=asked.seed, first=asked.first, sampling=asked.sampling)
+    variants = [given] if asked.each is None else [{**given, asked.each: name} for name in _names(asked.each, ready)]
+    batch = Batch(request, [variant for variant in variants for _ in range(asked.count)])
+    made: list[tuple[Path, str]] = []
+    for event in _make(AssetWriter(store, record, release, ready, batch, out), stop):
+        if isinstance(event, Made) and len(made) < SHEET:
+            made.append((Path(event.path), ", ".join(map(str, batch.givens[event.index - asked.first].values()))))
+        if isinstance(event, Finished) and sheet is not None:
+            _draw(made, sheet, columns=asked.count if asked.each and asked.count <= 20 else 10)
+            yield Saved(what="contact sheet", path=str(sheet))
+        yield event
 
 
 def generate(store: Store, ref: str, request: Request, out: Path, *, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
@@ -49,30 +95,89 @@ def generate(store: Store, ref: str, request: Request, out: Path, *, stop: Calla
     """
     record, release = open_release(store, ref)
     ready, _ = load_release(release)
-    writer = AssetWriter(store, record, release, ready, request, out)
-    rows = repeated(ready.conditions(request.given), request.count)
-    seeds = [(request.seed, request.first + offset) for offset in range(request.count)]
-    yield Started(what="generation", total=request.count, unit="assets")
+    yield from _make(AssetWriter(store, record, release, ready, Batch(request, [request.given] * request.count), out), stop)
+
+
+def _make(writer: "AssetWriter", stop: Callable[[], bool]) -> Iterator[Event]:
+    batch, ready, out = writer.batch, writer.ready, writer.out
+    total, request = len(batch.givens), batch.request
+    seeds = [(request.seed, request.first + place) for place in range(total)]
+    yield Started(what="generation", total=total, unit="assets")
     done = 0
-    for step, values in make_values(ready.model, rows, seeds, request.sampling):
+    for step, values in make_values(ready.model, _rows(ready, batch.givens), seeds, request.sampling):
         if stop():
-            raise Cancelled(
-                f"Stopped after {done} of {request.count} assets; they are kept in {out}.", repair="Give the same command again."
-            )
+            raise Cancelled(f"Stopped after {done} of {total} assets; they are kept in {out}.", repair="Give the same command again.")
         if step.done < step.total:
-            yield Progress(done=done, total=request.count, figures={"step": step.done, "steps": step.total})
+            yield Progress(done=done, total=total, figures={"step": step.done, "steps": step.total})
             continue
         yield from writer.write(values, done)
         done += len(values)
-        yield Progress(done=done, total=request.count)
-    yield Finished(what="generation", result=str(out), summary=f"{done} assets in {out}", figures={"assets": done, "copied": writer.copied})
+        yield Progress(done=done, total=total)
+    copied = f"; {writer.copied} lie suspiciously near a training sample" if writer.copied else ""
+    summary = f"{done:,} asset{'s' if done > 1 else ''} in {out}{copied}"
+    yield Finished(what="generation", result=str(out), summary=summary, figures={"assets": done, "copied": writer.copied})
+
+
+def _rows(ready: Ready, givens: Sequence[Mapping[str, Any]]) -> Given:
+    """Give one row of conditions for each asset; equal neighbours are encoded once."""
+    rows: Given | None = None
+    for given, run in groupby(givens):
+        some = repeated(ready.conditions(given), len(list(run)))
+        rows = some if rows is None else rows.joined(some)
+    assert rows is not None, "a request asks for at least one asset"
+    return rows
+
+
+def read_given(words: Mapping[str, str], ready: Ready) -> dict[str, Any]:
+    """Read conditions that came as text; a name that one of the model's numbers has goes to them."""
+    given: dict[str, Any] = {}
+    for name, word in words.items():
+        group = next((each for each, codec in ready.given.items() if isinstance(codec, NumbersCodec) and name in codec.options.names), None)
+        if group is None:
+            given[name] = word
+            continue
+        try:
+            given.setdefault(group, {})[name] = float(word)
+        except ValueError:
+            raise SpecError(f"{name} is a number for this model, got {word!r}.", repair=f"Write `--given {name}=1.5`.") from None
+    ready.conditions(given)
+    return given
+
+
+def fits(codec: Codec, value: Any) -> bool:
+    """Say whether the model reads the whole of a condition."""
+    return codec.fits(value) if isinstance(codec, TextCodec) else True
+
+
+def _names(each: str, ready: Ready) -> Sequence[str]:
+    codec = ready.given.get(each)
+    if not isinstance(codec, LabelCodec):
+        known = [name for name, other in ready.given.items() if isinstance(other, LabelCodec)]
+        repair = f"Give --each {known[0]}." if known else "Leave --each out: this model learnt no labels."
+        raise SpecError(f"The model knows no list of values for {each!r}.", repair=repair)
+    return codec.names
+
+
+def _draw(made: Sequence[tuple[Path, str]], sheet: Path, *, columns: int) -> None:
+    """Draw a contact sheet of files that were made."""
+    from PIL import Image
+
+    from karat.app.data import save_picture
+    from karat.material.data.preview import contact_sheet
+
+    pictures = []
+    for path, caption in made:
+        with Image.open(path) as picture:
+            pictures.append((picture.copy(), caption))
+    save_picture(contact_sheet(pictures, columns=columns, cell=64), sheet)
 
 
 class AssetWriter:
     """Writes values as files that say where they come from, and puts each on the chain."""
 
-    def __init__(self, store: Store, record: Record, release: Release, ready: Ready, request: Request, out: Path) -> None:
-        self.store, self.record, self.release, self.ready, self.request, self.out = store, record, release, ready, request, out
+    def __init__(self, store: Store, record: Record, release: Release, ready: Ready, batch: Batch, out: Path) -> None:
+        self.store, self.record, self.release, self.ready, self.batch, self.out = store, record, release, ready, batch, out
+        ready.model.sampling(**batch.request.sampling)
         self.copied = 0
         shipped = TENSORS_FILE in release.names
         self.index = OriginalityIndex.from_parts({name: release.read(name) for name in (TENSORS_FILE, FACTS_FILE)}) if shipped else None
@@ -85,9 +190,9 @@ class AssetWriter:
         """Write the values whose first one is number `done` of the request."""
         verdicts = self.index.verdicts(as_seen(self.ready.made, values)) if self.index else [None] * len(values)
         for offset, (value, verdict) in enumerate(zip(values, verdicts, strict=True)):
-            single = self.request.changed(count=1, first=self.request.first + done + offset)
+            single = self.batch.single(done + offset)
             payload = file_of(self.ready, value, self.release, single)
-            path = self.out / f"{single.first:05d}{self.ready.made.extension}"
+            path = self.out / file_name(self.ready, self.release, single)
             blob = self._put(path, payload)
             facts: dict[str, Any] = {"asset": asset_id(self.release, single), "media_type": self.ready.made.media_type}
             if verdict is not None:
@@ -125,44 +230,11 @@ def file_of(ready: Ready, value: Tensor, release: Release, single: Request) -> b
     return origins.embed(payload, about) if origins.can_carry(payload) else payload
 
 
+def file_name(ready: Ready, release: Release, single: Request) -> str:
+    """Name an asset's file by its index and by what it is made of, so that no other asset overwrites it."""
+    return f"{single.first:05d}-{asset_id(release, single)[:8]}{ready.made.extension}"
+
+
 def asset_id(release: Release, single: Request) -> str:
     """Name an asset by what it is made of: the release and the request."""
     return digest_of([release.digest, single.model_dump(mode="json")])[:32]
-
-
-def verify(store: Store, path: Path) -> Verification:
-    """Say what can be proved of a file: the origin it carries, and whether this store made exactly these bytes."""
-    try:
-        payload = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.", repair="Check the path.") from None
-    about = origins.read(payload) or origins.read_sidecar(path)
-    records = store.made(hashlib.sha256(payload).hexdigest())
-    known = next((record.id for record in records if record.kind == "asset"), None)
-    return Verification(path=str(path), origin=about, record=known, unchanged=True if known else None)
-
-
-def reproduce(store: Store, ref: str, out: Path) -> Iterator[Event]:
-    """Make an asset again from its record. Ends with Finished; raises DataError when the bytes differ."""
-    record = store.get(ref)
-    if record.kind != "asset" or record.made is None:
-        raise NotFoundError(f"{ref} is a {record.kind}, no asset.", repair="Give an asset's id, as `karat generate` names it.")
-    source = store.get(record.made_from[0])
-    _, release = open_release(store, source.id)
-    ready, _ = load_release(release)
-    single = Request.from_values(record.spec)
-    yield Started(what="reproduction", total=1, unit="asset")
-    rows = repeated(ready.conditions(single.given), 1)
-    for step, values in make_values(ready.model, rows, [(single.seed, single.first)], single.sampling):
-        yield Progress(done=step.done, total=step.total)
-    payload = file_of(ready, values[0], release, single)
-    same = hashlib.sha256(payload).hexdigest() == record.made
-    if not same:
-        raise DataError(
-            f"Asset {record.id[:12]} came out differently.",
-            repair=f"It was made by Karat {karat.__version__} or another version, on another processor or torch: compare there.",
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{single.first:05d}{ready.made.extension}"
-    path.write_bytes(payload)
-    yield Finished(what="reproduction", result=str(path), summary=f"The same {len(payload)} bytes again: {path}")

@@ -3,8 +3,10 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from karat.app.evaluating import open_run
+from karat.app.chain import find
+from karat.app.evaluating import EvaluatingOptions, open_run
 from karat.material.data.snapshots import Snapshot
 from karat.material.metrics.scores import Evaluation
 from karat.material.releases.card import Card, Figure
@@ -28,14 +30,15 @@ def release_run(store: Store, run_ref: str, *, title: str = "", alias: str | Non
     evaluation = _evaluation_of(store, run)
     title = title or f"Karat {spec.model.family.kind} {run.id[:8]}"
     yield Started(what="release")
-    yardstick = yield from yardstick_of(store, Snapshot.open(store, spec.snapshot), spec)
+    measuring = EvaluatingOptions.from_values(evaluation.spec).measuring
+    yardstick = yield from yardstick_of(store, Snapshot.open(store, spec.snapshot), spec, measuring)
     lineage = Lineage.of([run, evaluation, *store.ancestry(run.id)])
     parts = {
         "model.safetensors": store.path(run.made or ""),
         "spec.json": spec.to_json().encode(),
         "card.md": _card(title, spec, ready, evaluation, lineage).to_markdown().encode(),
-        "report.html": store.path(evaluation.facts["report.html"]),
-        "report.json": store.path(evaluation.made or ""),
+        "report.html": store.read(evaluation.facts["report.html"]),
+        "report.json": store.read(evaluation.made or ""),
         "lineage.json": canonical(lineage.value()),
         **yardstick.index.parts(),
         **{_weights_part(digest): store.path(digest) for digest in weights_needed(spec)},
@@ -55,23 +58,34 @@ def release_run(store: Store, run_ref: str, *, title: str = "", alias: str | Non
 
 
 def remember(store: Store, path: Path, *, made_from: list[str] | None = None) -> str:
-    """Put a release file on the chain, and give its record."""
+    """Put a release file or folder on the chain, and give its record; one that this store made itself keeps the record that it has."""
     release = Release.open(path)
     facts = {"digest": release.digest, "signer": release.signer, "title": release.facts.get("title", "")}
-    return store.record("release", made=store.put(path) if path.is_file() else None, made_from=made_from or [], spec=facts)
+    with TemporaryDirectory(dir=store.folder) as folder:
+        one_file = path if path.is_file() else Path(folder) / "folder.karat"
+        if one_file != path:
+            release.save(one_file)
+        made = store.put(one_file)
+    known = [record.id for record in store.made(made) if record.kind == "release"]
+    if known and made_from is None:
+        return known[-1]
+    return store.record("release", made=made, made_from=made_from or [], spec=facts)
 
 
 def open_release(store: Store, ref: str) -> tuple[Record, Release]:
-    """Open a release by alias, id or path; one that came as a file or folder is put on the chain first."""
+    """Open a release by alias, id, `latest` or path; one that came as a file or folder is put on the chain first."""
     path = Path(ref)
     if path.exists():
         record = store.get(remember(store, path))
         return record, Release.open(path)
-    record = store.get(ref)
+    if path.suffix == ".karat":
+        raise NotFoundError(f"There is no file {path}.", repair="Check the path, or give an alias or the id of a release.")
+    record = find(store, ref, "release", "run") if ref != "latest" else find(store, ref, "release")
     if record.kind == "run":
         raise NotFoundError(f"{ref} is a run, not yet a release.", repair=f"Make one: `karat release {ref[:12]}`.")
-    if record.kind != "release" or record.made is None:
-        raise NotFoundError(f"{ref} is a {record.kind}, no release.", repair="Give an alias, a release's id, or a .karat file.")
+    if record.made is None or not store.has(record.made):
+        otherwise = f", or release run {record.made_from[0][:12]} again" if record.made_from else ""
+        raise NotFoundError(f"The file of release {record.id[:12]} is gone from the store.", repair=f"Give the .karat file{otherwise}.")
     return record, Release.open(store.path(record.made))
 
 
@@ -95,7 +109,7 @@ def _weights_part(digest: str) -> str:
 
 
 def _evaluation_of(store: Store, run: Record) -> Record:
-    found = [record for record in store.descendants(run.id) if record.kind == "evaluation"]
+    found = [record for record in store.descendants(run.id) if record.kind == "evaluation" and run.id in record.made_from]
     if not found:
         raise NotFoundError(f"Run {run.id[:12]} has not been evaluated.", repair=f"Measure it first: `karat evaluate {run.id[:12]}`.")
     return max(found, key=lambda record: record.at)

@@ -1,0 +1,132 @@
+"""`karat data …`: import, check, snapshot, show, preview."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from karat.faces.cli.face import face_of, table
+
+if TYPE_CHECKING:
+    from karat.app.data import Overview
+
+app = typer.Typer(name="data", help="Bring data in, look at it, and make the snapshot that a model learns from.", no_args_is_help=True)
+Ref = Annotated[str, typer.Argument(metavar="REF", help="A source or snapshot: its id, an alias, or `latest`.")]
+Refs = Annotated[list[str], typer.Argument(metavar="REF…", help="Sources or snapshots: ids, aliases, or `latest`.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a limit of the checks, as in min_side=4.")]
+
+
+@app.command(
+    "import", epilog="karat data import pictures --name cats --licence CC0-1.0\n\nkarat data import cats.zip --column category=label"
+)
+def import_(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder or .zip of pictures; class folders and metadata files count.")],
+    name: Annotated[str | None, typer.Option(help="What to call the source; the folder's name if not given.")] = None,
+    licence: Annotated[str | None, typer.Option(help="The licence of all of it, where no row says another.")] = None,
+    origin: Annotated[str | None, typer.Option(help="Where it comes from: an address, a person, a contract.")] = None,
+    column: Annotated[list[str] | None, typer.Option(metavar="OLD=NEW", help="Rename a column, as in category=label.")] = None,
+) -> None:
+    """Import a folder or zip file of pictures as a source. Again, it only reads what has changed."""
+    from karat.app.data import ImportOptions, import_source
+    from karat.app.settings import pairs
+    from karat.faces.cli.telling import follow
+
+    face = face_of(context)
+    options = ImportOptions(name=name, licence=licence, origin=origin, columns=dict(pairs(column or (), option="--column")))
+    end = follow(import_source(face.store(), folder, options=options), face.teller())
+    face.say(f"Next: karat data check {end.result[:12]}, then karat data snapshot {end.result[:12]}")
+
+
+@app.command(epilog="karat data check latest --set min_side=32")
+def check(context: typer.Context, refs: Refs, change: Set = None) -> None:
+    """Say what is wrong with the samples, with examples and repairs. Nothing is changed."""
+    from karat.app import data
+    from karat.app.settings import settings
+    from karat.faces.cli.telling import follow
+
+    face = face_of(context)
+    follow(data.check(face.store(), refs, changes=settings(change or ())), face.teller())
+
+
+@app.command(epilog="karat data snapshot latest --name digits\n\nkarat data snapshot cats dogs --drop near-duplicate --fraction test=0.3")
+def snapshot(
+    context: typer.Context,
+    refs: Refs,
+    name: Annotated[str | None, typer.Option(help="An alias for the snapshot.")] = None,
+    seed: Annotated[int, typer.Option(help="The split and the order are drawn from it.")] = 0,
+    drop: Annotated[list[str] | None, typer.Option(metavar="CHECK", help="Also leave out what this check finds.")] = None,
+    keep: Annotated[list[str] | None, typer.Option(metavar="CHECK", help="Do not leave out what this check finds.")] = None,
+    fraction: Annotated[
+        list[str] | None, typer.Option(metavar="SPLIT=SHARE", help="The share of train, validation, test or judge.")
+    ] = None,
+    change: Set = None,
+) -> None:
+    """Clean and split sources into a snapshot, which never changes. Near duplicates stay on one side of the split."""
+    from karat.app import data
+    from karat.app.settings import pairs, settings
+    from karat.faces.cli.telling import follow
+
+    face = face_of(context)
+    wish = data.SnapshotWish.from_values(
+        {
+            "seed": seed,
+            "drop": drop or (),
+            "keep": keep or (),
+            "fractions": dict(pairs(fraction or (), option="--fraction")),
+            "policy": settings(change or ()),
+        }
+    )
+    end = follow(data.snapshot(face.store(), refs, wish, alias=name), face.teller())
+    face.say(f"Next: karat train {name or end.result[:12]}")
+
+
+@app.command(epilog="karat data show digits")
+def show(context: typer.Context, ref: Ref) -> None:
+    """Show what a source or snapshot holds: counts, labels, captions, licences, what was left out."""
+    from karat.app.data import overview
+
+    face = face_of(context)
+    found = overview(face.store(), ref)
+    face.tell(found, _overview_lines(found))
+
+
+@app.command(epilog="karat data preview digits -o sheet.png")
+def preview(
+    context: typer.Context,
+    ref: Ref,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG file to write.")] = Path("sheet.png"),
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="How many pictures.")] = 64,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change how pictures become values, as in size=32.")
+    ] = None,
+) -> None:
+    """Draw a contact sheet of the pictures as a model will see them."""
+    from karat.app import data
+    from karat.app.settings import settings, tree_of
+    from karat.faces.cli.telling import follow
+
+    face = face_of(context)
+    follow(data.preview(face.store(), ref, out, count=count, made=tree_of(settings(change or ()))), face.teller())
+
+
+def _overview_lines(found: "Overview") -> Iterator[str]:
+    yield f"{found.kind} {found.id}"
+    facts = [("from", ", ".join(found.names)), ("origin", ", ".join(found.origins)), ("licence", ", ".join(found.licences))]
+    facts += [(part, f"{count:,} samples") for part, count in found.counts.items()]
+    facts += [(f"captions in {column}", f"{count:,} samples") for column, count in found.captions.items()]
+    facts += [(f"left out: {check}", f"{count:,} samples") for check, count in found.left_out.items()]
+    yield from table(facts, indent="  ")
+    labels = sorted({label for of in found.labels.values() for label in of})
+    if labels:
+        yield "  labels"
+        rows = [["", *found.counts]] + [
+            [label, *(f"{found.labels[part].get(label, 0):,}" for part in found.counts)] for label in labels[:40]
+        ]
+        yield from table(rows, indent="    ")
+        if len(labels) > 40:
+            yield f"    … and {len(labels) - 40:,} more"
+    for sample in found.examples:
+        words = [sample.label or "", *sample.captions.values()]
+        yield f"  example  {sample.name}  {'; '.join(word for word in words if word)}".rstrip()

@@ -1,0 +1,60 @@
+"""`karat generate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from karat.faces.cli.face import face_of
+
+EPILOG = """karat generate digits:live -n 64 --label 7 --seed 3 -o out
+
+karat generate digits:live -n 10 --each label -o out --sheet sheet.png
+
+karat generate emoji.karat -n 8 --text "a red heart" --guidance 2"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog=EPILOG)(generate)
+
+
+def generate(
+    context: typer.Context,
+    release: Annotated[str, typer.Argument(metavar="RELEASE", help="A release: an alias, an id, `latest`, or a .karat file.")],
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many assets.")] = 1,
+    label: Annotated[str | None, typer.Option(help="The label to make.")] = None,
+    text: Annotated[str | None, typer.Option(help="The text to make a picture of.")] = None,
+    given: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Any other condition that the model knows, by its name.")
+    ] = None,
+    each: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Make --count assets of each value of this condition, as in label.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 0,
+    first: Annotated[int, typer.Option(min=0, help="The index of the first asset; 0 to 9 and 10 to 19 are the same as 0 to 19.")] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of sampling: more are slower and finer.")] = None,
+    guidance: Annotated[float | None, typer.Option(min=0, help="1 as learnt; more keeps closer to what is given and varies less.")] = None,
+    solver: Annotated[str | None, typer.Option(help="The solver of a diffusion model: heun, euler, midpoint or dpm++2m.")] = None,
+    change: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change another sampling option.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")] = Path("out"),
+    sheet: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw a contact sheet of the assets as a PNG.")] = None,
+) -> None:
+    """Make assets: files that say where they come from, each with a record on the chain."""
+    from karat.app.generating import Asked, generate_asked
+    from karat.app.settings import pairs, settings
+    from karat.faces.cli.telling import follow, stopping
+
+    face = face_of(context)
+    named = {"label": label, "text": text} | dict(pairs(given or (), option="--given"))
+    dials = {"steps": steps, "guidance": guidance, "solver": solver}
+    sampling = {name: value for name, value in dials.items() if value is not None} | settings(change or ())
+    asked = Asked(
+        count=count,
+        seed=seed,
+        first=first,
+        given={name: value for name, value in named.items() if value is not None},
+        each=each,
+        sampling=sampling,
+    )
+    with stopping() as stop:
+        follow(generate_asked(face.store(), release, asked, out, sheet=sheet, stop=stop), face.teller())

@@ -1,0 +1,122 @@
+"""`karat train` and `karat runs`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from karat.faces.cli.face import Face, face_of, table
+from karat.words.errors import SpecError
+
+
+class Family(StrEnum):
+    """How to learn."""
+
+    diffusion = "diffusion"
+    gan = "gan"
+    vae = "vae"
+    autoregressive = "autoregressive"
+
+
+class Size(StrEnum):
+    """How large the model is."""
+
+    tiny = "tiny"
+    small = "small"
+    base = "base"
+    large = "large"
+
+
+TRAIN_EPILOG = """karat train digits --given label --minutes 2
+
+karat train emoji --given text --size base --set plan.rate=0.001
+
+karat train digits --given label --dry-run > plan.yaml
+
+karat train --spec plan.yaml"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog=TRAIN_EPILOG)(train)
+    app.command(epilog="karat runs")(runs)
+
+
+def train(
+    context: typer.Context,
+    snapshot: Annotated[str | None, typer.Argument(metavar="SNAPSHOT", help="What to learn from: an id, an alias, or `latest`.")] = None,
+    family: Annotated[Family, typer.Option(help="How to learn.")] = Family.diffusion,
+    given: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="What the model is told: label, numbers, or a column of captions such as text.")
+    ] = None,
+    size: Annotated[Size, typer.Option(help="How large the model is.")] = Size.small,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="The budget as time; 10 if neither is given.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="The budget as steps, which can be repeated exactly.")] = None,
+    seed: Annotated[int, typer.Option(help="Everything random is drawn from it.")] = 0,
+    through: Annotated[str | None, typer.Option(metavar="RUN", help="Learn the latents of this run of the family vae.")] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change anything else, as in family.net.width=48 or made.size=32."),
+    ] = None,
+    spec: Annotated[Path | None, typer.Option(metavar="FILE", help="Take the whole plan from a file that --dry-run printed.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the whole plan as YAML and end.")] = False,
+) -> None:
+    """Train a model on a snapshot. The same command again goes on where it was stopped.
+
+    Ctrl-C stops at the next step and keeps everything.
+    """
+    from karat.app import training
+    from karat.app.settings import settings
+    from karat.faces.cli.telling import follow, stopping
+
+    face = face_of(context)
+    store = face.store()
+    if (snapshot is None) == (spec is None):
+        raise SpecError(
+            "There is nothing to train on." if spec is None else "A plan names its own snapshot.", repair="Give SNAPSHOT or --spec."
+        )
+    if spec is not None:
+        _refuse_dials(context)
+        plan = training.read_plan(spec)
+    else:
+        values = {"family": family.value, "size": size.value, "steps": steps, "minutes": minutes, "seed": seed}
+        dials = training.Dials.from_values({**values, "changes": settings(change or ())})
+        plan = training.plan(store, snapshot or "", dials, given=tuple(given or ()), through=through)
+    if dry_run:
+        typer.echo(plan.to_json() if face.as_json else training.as_yaml(plan), nl=face.as_json)
+        return
+    for line in table(([line.name, line.value] for line in training.summary(store, plan)), indent="  "):
+        face.say(line)
+    if advice := training.hint(store, plan):
+        face.say(f"Note: {advice}")
+    with stopping() as stop:
+        end = follow(training.run(store, plan, stop=stop), face.teller())
+    _say_next(face, end.result)
+
+
+def _refuse_dials(context: typer.Context) -> None:
+    """A plan says everything: dials beside it would be ignored."""
+    from typer._click.core import ParameterSource
+
+    for name in ("family", "given", "size", "minutes", "steps", "seed", "through", "change"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = "set" if name == "change" else name
+            raise SpecError(f"--{option} has no effect beside --spec.", repair="Change it in the file, or leave --spec out.")
+
+
+def _say_next(face: Face, result: str) -> None:
+    face.say(f"Run {result[:12]}. Next: karat evaluate {result[:12]}")
+
+
+def runs(context: typer.Context) -> None:
+    """List all runs, finished or not, the newest first."""
+    from karat.app.chain import runs as all_runs
+
+    face = face_of(context)
+    found = all_runs(face.store())
+    rows = [["RUN", "STATE", "FAMILY", "GIVEN", "SNAPSHOT", "STEPS", "CHOICE"]]
+    for run in found:
+        choice = f"{run.figures['choice']:.3f}" if "choice" in run.figures else ""
+        name = run.record[:12] if run.record else run.folder[:12]
+        rows.append([name, run.state, run.family, ", ".join(run.given), run.snapshot[:12], f"{run.step:,}", choice])
+    face.tell(found, table(rows) if found else ["There are no runs yet. Start one: karat train SNAPSHOT"])
