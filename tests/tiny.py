@@ -3,11 +3,11 @@
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from karat.learning.families.family import FamilyOptions, families
 from karat.learning.models import Model, ModelSpec
@@ -17,6 +17,8 @@ from karat.values.codecs import image, label, numbers, text  # noqa: F401 - the 
 from karat.values.codecs.codec import Codec, codecs
 from karat.values.given import Given
 from karat.values.spaces import Space
+
+Net = TypeVar("Net", bound=nn.Module)
 
 TEXTS = ["a red fox", "a blue whale", "狐狸", "蓝色的鲸鱼"]
 
@@ -103,7 +105,7 @@ def quick(model: Model) -> dict[str, Any]:
     return {"steps": 2} if "steps" in model.family.Sampling.model_fields else {}
 
 
-def awaken(model: Model, seed: int = 0) -> Model:
+def awaken(model: Net, seed: int = 0) -> Net:
     """Move every weight a little, so that layers that start at nothing do something."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
