@@ -21,7 +21,7 @@ from karat.words.specs import Spec
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["ImportOptions", "SnapshotWish", "check", "import_source", "overview", "preview", "snapshot"]
+__all__ = ["ImportOptions", "Overview", "SnapshotWish", "check", "import_source", "overview", "preview", "snapshot"]
 
 
 class SnapshotWish(Spec):
@@ -48,7 +48,7 @@ def policy_of(changes: dict[str, Any], drop: Sequence[str] = (), keep: Sequence[
 
 def check(store: Store, refs: Sequence[str], *, changes: dict[str, Any] | None = None) -> Iterator[Event]:
     """Check sources, or the sources of snapshots. Ends in Finished, whose figures count the findings of each check."""
-    yield from check_sources(store, _sources(store, refs), policy=policy_of(changes or {}))
+    yield from check_sources(store, [id[:12] for id in _sources(store, refs)], policy=policy_of(changes or {}))
 
 
 def snapshot(store: Store, refs: Sequence[str], wish: SnapshotWish, *, alias: str | None = None) -> Iterator[Event]:

@@ -7,37 +7,17 @@ import shlex
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Literal
 
 from karat.app.failures import in_words
+from karat.app.steps import Explained, Step
 from karat.store.store import Store
 from karat.words.events import Event, Finished, Saved
 from karat.words.specs import Spec
 
 OF_EACH = 10
-STEPS = 9
+STEPS = 10
 ALIAS = "digits:live"
 SCORES = ("fd/judge", "condition-accuracy/judge", "precision/judge", "coverage/judge", "closer-to-training/pixels", "copied/pixels")
-
-
-class Step(Event):
-    """A step of the demo begins: which of how many, the command that does the same, and what it is for."""
-
-    kind: Literal["step"] = "step"
-    number: int
-    total: int
-    title: str
-    command: str
-    meaning: str
-
-
-class Explained(Event):
-    """A figure and what it means, in a line."""
-
-    kind: Literal["explained"] = "explained"
-    name: str
-    value: str
-    meaning: str
 
 
 def run_demo(folder: Path, *, minutes: float = 2.0, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
@@ -129,7 +109,7 @@ class _Demo:
 
     def evaluate(self, run: str) -> Generator[Event, None, None]:
         from karat.app.evaluating import EvaluatingOptions, evaluate_run
-        from karat.app.reports import save_report
+        from karat.app.reports import save_report, scores_of
 
         command = f"evaluate {run[:12]} -o {self._path(self.folder)}"
         yield self._step("Evaluate", command, "500 new samples against the test digits, beside what real digits and no model would score.")
@@ -138,10 +118,9 @@ class _Demo:
         if not done:
             end = yield from _last(evaluate_run(self.store, run, options))
             done = [self.store.get(end.result)]
-        scores = {score["name"]: score for score in done[0].facts["evaluation"]["scores"]}
-        for name in SCORES:
-            if name in scores:
-                yield _score(scores[name])
+        for line in scores_of(self.store, done[0].id):
+            if line.name in SCORES:
+                yield Explained(name=line.title, value=line.told, meaning=line.meaning)
         yield from save_report(self.store, done[0].id, self.folder)
 
     def release(self, run: str) -> Generator[Event, None, None]:
@@ -211,16 +190,6 @@ def _shown(event: Event) -> Iterator[Event]:
 
 def _count(name: str, value: float, meaning: str) -> Explained:
     return Explained(name=name, value=f"{value:,.0f}", meaning=meaning)
-
-
-def _score(score: dict) -> Explained:
-    beside = []
-    if score["floor"]:
-        beside.append(f"real digits {score['floor']['value']:.3g}")
-    if "noise" in score["baselines"]:
-        beside.append(f"noise {score['baselines']['noise']:.3g}")
-    value = f"{score['value']:.3g} ({', '.join(beside)})" if beside else f"{score['value']:.3g}"
-    return Explained(name=score["title"], value=value, meaning=score["meaning"])
 
 
 def _said(options: Spec) -> object:

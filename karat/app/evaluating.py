@@ -3,6 +3,7 @@
 import json
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import torch
@@ -46,12 +47,23 @@ def evaluate_run(store: Store, run_ref: str, options: EvaluatingOptions | None =
     real = reality_of(store, snapshot, spec)
     made, given = yield from make_samples(store, snapshot, spec, ready, options)
     yardstick = yield from yardstick_of(store, snapshot, spec, options.measuring)
-    evaluation: Evaluation = yield from evaluate(made, real, options.measuring, yardstick=yardstick)
+    evaluation: Evaluation = yield from _before_the_end(evaluate(made, real, options.measuring, yardstick=yardstick))
     content = _Report(store, record, snapshot, spec, ready, options.language).content(made, given, real, evaluation)
     html, figures = store.put(report_html(content).encode()), store.put(report_json(content).encode())
     facts = {"report.html": html, "figures": evaluation.figures(), "evaluation": evaluation.model_dump(mode="json")}
     result = store.record("evaluation", made=figures, made_from=[record.id, snapshot.id], spec=options, facts=facts)
     yield Finished(what="evaluation", result=result, summary=content.summary, figures=evaluation.figures())
+
+
+def _before_the_end(work: Generator[Event, None, Evaluation]) -> Generator[Event, None, Evaluation]:
+    """Pass on the events of a part of the work, but not its end, which is not the end of all of it."""
+    while True:
+        try:
+            event = next(work)
+        except StopIteration as end:
+            return cast(Evaluation, end.value)
+        if not isinstance(event, Finished):
+            yield event
 
 
 def open_run(store: Store, ref: str) -> tuple[Record, Ready, RunSpec]:
@@ -98,7 +110,8 @@ class _Report:
         plan, figures = self.spec.plan, self.run.facts["figures"]
         return ReportContent(
             title=f"Run {self.run.id[:12]}",
-            summary=f"A {self.spec.model.family.kind} model of {figures['parameters']:,.0f} parameters, trained for {plan.steps:,} steps in {figures['seconds']:.0f} s.",
+            summary=f"A {self.spec.model.family.kind} model of {figures['parameters']:,.0f} parameters, "
+            f"trained for {plan.steps:,} steps in {figures['seconds']:.0f} s.",
             facts={
                 "family": self.spec.model.family.kind,
                 "given": ", ".join(self.spec.given) or "nothing",

@@ -10,6 +10,7 @@ from karat.app.evaluating import EvaluatingOptions, open_run
 from karat.material.data.snapshots import Snapshot
 from karat.material.metrics.scores import Evaluation
 from karat.material.releases.card import Card, Figure
+from karat.material.releases.containers import Source
 from karat.material.releases.lineage import Lineage
 from karat.material.releases.release import Release, write_release
 from karat.material.releases.signing import SigningKey
@@ -33,7 +34,7 @@ def release_run(store: Store, run_ref: str, *, title: str = "", alias: str | Non
     measuring = EvaluatingOptions.from_values(evaluation.spec).measuring
     yardstick = yield from yardstick_of(store, Snapshot.open(store, spec.snapshot), spec, measuring)
     lineage = Lineage.of([run, evaluation, *store.ancestry(run.id)])
-    parts = {
+    parts: dict[str, Source] = {
         "model.safetensors": store.path(run.made or ""),
         "spec.json": spec.to_json().encode(),
         "card.md": _card(title, spec, ready, evaluation, lineage).to_markdown().encode(),

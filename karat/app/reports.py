@@ -1,4 +1,4 @@
-"""Reports: taken out of the store into files that a person can open."""
+"""Reports and scores: taken out of the store into files and lines that a person can read."""
 
 import os
 from collections.abc import Iterator
@@ -8,6 +8,37 @@ from karat.app.chain import find
 from karat.store.blobs import store_error
 from karat.store.store import Store
 from karat.words.events import Event, Saved
+from karat.words.specs import Spec
+
+
+class ScoreLine(Spec):
+    """One score beside what real data and what noise score."""
+
+    name: str
+    title: str
+    space: str
+    value: float
+    low: float
+    high: float
+    real: float | None = None
+    noise: float | None = None
+    meaning: str
+
+    @property
+    def told(self) -> str:
+        """Say the value with what stands beside it."""
+        beside = [f"{name} {value:.3g}" for name, value in (("real", self.real), ("noise", self.noise)) if value is not None]
+        return f"{self.value:.3g} ({', '.join(beside)})" if beside else f"{self.value:.3g}"
+
+
+def scores_of(store: Store, ref: str) -> list[ScoreLine]:
+    """Give the scores of an evaluation."""
+    lines = []
+    for score in find(store, ref, "evaluation").facts["evaluation"]["scores"]:
+        known = {name: score[name] for name in ("name", "title", "space", "value", "low", "high", "meaning")}
+        real = score["floor"]["value"] if score["floor"] else None
+        lines.append(ScoreLine(real=real, noise=score["baselines"].get("noise"), **known))
+    return lines
 
 
 def save_report(store: Store, ref: str, folder: Path | None = None) -> Iterator[Event]:
@@ -18,7 +49,7 @@ def save_report(store: Store, ref: str, folder: Path | None = None) -> Iterator[
     for name, blob in (("report.html", evaluation.facts["report.html"]), ("report.json", evaluation.made)):
         path = folder / name
         temporary = folder / f".{name}.part"
-        payload = store.read(blob)
+        payload = store.read(str(blob))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(payload)

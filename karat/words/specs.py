@@ -3,10 +3,11 @@
 The digest says what was asked, never where it ran: fields declared with `Where(...)` are left out of it.
 """
 
+import difflib
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -98,7 +99,36 @@ def _where_fields(spec: Spec) -> dict[str, Any]:
 
 def _spec_error(kind: type[BaseModel], error: ValidationError) -> SpecError:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"]) or kind.__name__
-    known = ", ".join(kind.model_fields)
-    repair = f"Known keys are: {known}." if first["type"] == "extra_forbidden" else f"Correct {place}."
-    return SpecError(f"{kind.__name__}: {place}: {first['msg']}.", repair=repair)
+    fields, within = _place(kind, first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = sorted({name for each in within for name in each.model_fields})
+        near = difflib.get_close_matches(fields[-1], known, n=1)
+        repair = f"Did you mean {near[0]!r}?" if near else f"Known are: {', '.join(known)}."
+        return SpecError(f"{kind.__name__} has no {'.'.join(fields)}.", repair=repair)
+    said = first["msg"].removeprefix("Value error, ").rstrip(".")
+    place = ".".join(fields)
+    given = f", got {first['input']!r}" if isinstance(first["input"], str | int | float | bool) else ""
+    return SpecError(f"{kind.__name__}{f' {place}' if place else ''}: {said}{given}.", repair=f"Correct {place or 'it'}.")
+
+
+def _place(kind: type[BaseModel], path: tuple[int | str, ...]) -> tuple[list[str], list[type[BaseModel]]]:
+    """Give the fields that an error's path names, without the marks of unions in it, and the specs in which the last one stands."""
+    fields: list[str] = []
+    within: list[type[BaseModel]] = [kind]
+    for number, name in enumerate(path):
+        below = [each.model_fields[name] for each in within if name in each.model_fields]
+        tagged = [each for each in within if "kind" in each.model_fields and each.model_fields["kind"].default == name]
+        if tagged and not below:
+            within = tagged
+            continue
+        fields.append(str(name))
+        if number + 1 < len(path):
+            within = [spec for field in below for spec in _specs_in(field.annotation)] or within
+    return fields, within
+
+
+def _specs_in(annotation: Any) -> list[type[BaseModel]]:
+    """Give the specs that a field's annotation mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [spec for part in get_args(annotation) for spec in _specs_in(part)]

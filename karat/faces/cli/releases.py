@@ -34,7 +34,7 @@ def evaluate(
 ) -> None:
     """Score a run on data that neither trained nor chose it, and write the report."""
     from karat.app.evaluating import EvaluatingOptions, evaluate_run
-    from karat.app.reports import save_report
+    from karat.app.reports import save_report, scores_of
     from karat.app.settings import settings, tree_of
     from karat.faces.cli.telling import follow
 
@@ -43,6 +43,12 @@ def evaluate(
     tree = tree_of(settings(change or ()))
     options = EvaluatingOptions.from_values({"samples": samples, "seed": seed, "language": language, **tree})
     end = follow(evaluate_run(store, run, options), face.teller())
+    rows = [["SCORE", "IN", "VALUE", "FROM", "TO", "REAL", "NOISE"]]
+    for line in scores_of(store, end.result):
+        numbers = (line.value, line.low, line.high, line.real, line.noise)
+        rows.append([line.title, line.space, *("" if number is None else f"{number:.3g}" for number in numbers)])
+    for row in table(rows, indent="  "):
+        face.say(row)
     told = face.teller()
     for event in save_report(store, end.result, out):
         told.tell(event)

@@ -4,6 +4,7 @@ The first Ctrl-C asks the work to stop where nothing is lost; the second ends it
 """
 
 import json
+import math
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 import typer
 
+from karat.app.steps import Explained, Step
 from karat.words.errors import Cancelled
 from karat.words.events import Event, Finding, Finished, Progress, Saved, Scored, Started, Warned
 
@@ -179,10 +181,10 @@ def lines_of(event: Event, findings: Findings) -> list[str]:
         return [f"  step {event.step:,}: {figures_line(event.figures, most=8)}"]
     if isinstance(event, Saved):
         return [] if event.what == "checkpoint" else [f"  {event.what}: {event.path}"]
-    if event.kind == "step":
-        return ["", f"{event.number}/{event.total} {event.title}: {event.meaning}", f"  $ {event.command}"]
-    if event.kind == "explained":
-        return [f"  {event.name}: {event.value}: {event.meaning}" if event.name else f"  {event.value}"]
+    if isinstance(event, Step):
+        return [*findings.summary(), "", f"{event.number}/{event.total} {event.title}: {event.meaning}", f"  $ {event.command}"]
+    if isinstance(event, Explained):
+        return [*findings.summary(), f"  {event.name}: {event.value} - {event.meaning}" if event.name else f"  {event.value}"]
     if isinstance(event, Finished):
         return [*findings.summary(), event.summary] if event.summary else findings.summary()
     return []
@@ -206,7 +208,7 @@ def figures_line(figures: Mapping[str, float], *, most: int) -> str:
 
 def short(value: float) -> str:
     """Give a number in few digits: 0.312, 12.3, 1,234."""
-    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+    return f"{value:,.0f}" if math.isfinite(value) and (abs(value) >= 100 or value == int(value)) else f"{value:.3g}"
 
 
 def duration(seconds: float) -> str:

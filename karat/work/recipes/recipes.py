@@ -12,8 +12,10 @@ from karat.learning.families.family import FamilyOptions, families
 from karat.learning.nets.nets import suits_convnet
 from karat.values.augment import AugmentSpec
 from karat.values.spaces import Space
+from karat.words.errors import SpecError
 from karat.words.registry import Registry
 from karat.words.specs import Spec
+from karat.work.optimizers import optimizers
 from karat.work.plans import TrainingPlan
 
 Size = Literal["tiny", "small", "base", "large"]
@@ -58,10 +60,14 @@ def cook(space: Space, given: Mapping[str, Space], dials: Dials) -> tuple[Family
         "augment": {"ops": recipe.augment},
     }
     for place, value in dials.changes.items():
+        if place.partition(".")[0] not in tree or "." not in place:
+            raise SpecError(f"There is nothing called {place!r} to change.", repair=f"Begin with one of: {'., '.join((*tree, 'made'))}.")
         change(tree, place, value)
     augmentation = AugmentSpec.from_values(tree["augment"])
     augmentation.check(given)
-    return families[dials.family].Options.from_values(tree["family"]), TrainingPlan.from_values(tree["plan"]), augmentation
+    plan = TrainingPlan.from_values(tree["plan"])
+    optimizers[plan.optimizer]  # refuses an unknown one before anything is spent
+    return families[dials.family].Options.from_values(tree["family"]), plan, augmentation
 
 
 def change(tree: dict[str, Any], place: str, value: Any) -> None:
@@ -69,6 +75,8 @@ def change(tree: dict[str, Any], place: str, value: Any) -> None:
     *parents, last = place.split(".")
     for name in parents:
         tree = tree.setdefault(name, {})
+        if not isinstance(tree, dict):
+            raise SpecError(f"{name!r} in {place} is a value, no group of settings.", repair=f"Set {place.rpartition('.')[0]} itself.")
     tree[last] = value
 
 

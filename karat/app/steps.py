@@ -1,0 +1,25 @@
+"""What a guided tour says beside the events of the work itself: its steps, and what figures mean."""
+
+from typing import Literal
+
+from karat.words.events import Event
+
+
+class Step(Event):
+    """A step of the demo begins: which of how many, the command that does the same, and what it is for."""
+
+    kind: Literal["step"] = "step"
+    number: int
+    total: int
+    title: str
+    command: str
+    meaning: str
+
+
+class Explained(Event):
+    """A figure and what it means, in a line."""
+
+    kind: Literal["explained"] = "explained"
+    name: str
+    value: str
+    meaning: str
