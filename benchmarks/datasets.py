@@ -34,7 +34,8 @@ def machine() -> dict[str, Any]:
     commit = subprocess.run(
         ["git", "-C", root, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
-    processor = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor())
+    named = (line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name"))
+    processor = next(named, platform.processor())
     return {
         "commit": commit,
         "machine": f"{processor}, {os.cpu_count()} cores",

@@ -3,9 +3,9 @@
     python benchmarks/quality.py digits --minutes 1 3
     python benchmarks/quality.py emoji --minutes 5 20 --only karat:diffusion pythae_vae
 
-Each contender is a process of its own, one after the other, two threads each. The judge, the splits and the samples' conditions come from one
-snapshot; peers see its training part alone. Karat's judging of checkpoints is switched off, so that all the time goes into training, as with
-the peers. Results go to `benchmarks/results/`, one JSON file for each data set, contenders replaced as they are run again.
+Each contender is a process of its own, one after the other, two threads each. The judge, the splits and the samples' conditions come from
+one snapshot; peers see its training part alone. Karat's judging of checkpoints is switched off, so that all the time goes into training, as
+with the peers. Results go to `benchmarks/results/`, one JSON file for each data set, contenders replaced as they are run again.
 """
 
 import argparse

@@ -98,7 +98,9 @@ def gan(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
     """A generator and a critic of one size, with augmentation before the critic."""
     net = net_for(space, width)
     plan = {"optimizer": "adam", "rate": 5e-4, "decay": 0.5, "clip": 10.0}
-    return Recipe(family={"net": net, "critic": net, "augment": {"ops": {"shift": 0.125, "cutout": 0.25}}}, plan=plan)
+    is_picture = len(space.shape) == 2 and not space.is_ids
+    seen_through = {"shift": 0.125, "cutout": 0.25} if is_picture else {}
+    return Recipe(family={"net": net, "critic": net, "augment": {"ops": seen_through}}, plan=plan)
 
 
 @recipes.add("autoregressive")
