@@ -1,9 +1,9 @@
-"""Sampling: pictures per second of a trained Karat flow against diffusers' DDIM-50 on a net of the same size, and the quality at each setting.
+"""Sampling: pictures per second of a trained flow against diffusers' DDIM-50 on a net of the same size, and the quality at each setting.
 
     python benchmarks/sampling.py digits --minutes 1
 
-The peer's net is untrained: its speed does not depend on its weights. "At equal quality" means that the default's distance lies within the interval
-of the same model's at 50 Euler steps; both are recorded.
+The peer's net is untrained: its speed does not depend on its weights. "At equal quality" means that the default's distance lies within the
+interval of the same model's at 50 Euler steps; both are recorded.
 """
 
 import argparse

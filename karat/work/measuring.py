@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from karat.material.data.batches import EncodedSplit, encode_split
 from karat.material.data.snapshots import Snapshot
 from karat.material.metrics.judge import Judge
+from karat.store.placing import write_whole
 from karat.store.store import Store
 from karat.values.codecs.codec import Codec
 from karat.values.codecs.label import LabelCodec, LabelOptions
@@ -45,9 +47,9 @@ class Pass(Iterable[Values]):
             first += len(values)
 
 
-def whole(part: EncodedSplit, names: Sequence[str]) -> Values:
-    """Give a whole split; a held-out split fits into memory."""
-    values, given = zip(*part.batches(256), strict=True)
+def whole(part: EncodedSplit, names: Sequence[str], *, most: int = 5000) -> Values:
+    """Give a held-out split, or its first `most` samples: the order within a split is drawn by chance, so they are any of them."""
+    values, given = zip(*islice(part.batches(250), most // 250), strict=True)
     labels = [labels_of(each) for each in given]
     known = [each for each in labels if each is not None]
     return Values(torch.cat(values), torch.cat(known) if len(known) == len(labels) else None, names=names)
@@ -82,7 +84,6 @@ def yardstick_of(
         judge = Judge.load(dict(tensors), json.loads((place / "facts.json").read_bytes()))
     yardstick = yield from prepare(real, options, judge=judge)
     if judge is None:
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "judge.safetensors").write_bytes(tensor_bytes(yardstick.judge.tensors()))
-        (place / "facts.json").write_text(json.dumps(yardstick.judge.facts))
+        write_whole(place / "judge.safetensors", tensor_bytes(yardstick.judge.tensors()))
+        write_whole(place / "facts.json", json.dumps(yardstick.judge.facts).encode())
     return yardstick
