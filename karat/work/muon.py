@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 
 class MuonWithAdamW(Optimizer):
-    """Muon for matrices between hidden layers, AdamW for embeddings, the last layer, convolutions, norms and biases.
+    """Muon for the matrices of hidden layers, AdamW for the ends of a net, embeddings, modulations, norms and biases.
 
     Convolution kernels count as matrices of outputs × everything else.
     """

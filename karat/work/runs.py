@@ -5,7 +5,7 @@ A run is named by the digest of what was asked, so the same request is the same 
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,11 +14,13 @@ from karat.learning.models import Model, ModelSpec
 from karat.material.data.batches import EncodedSplit, TrainingData, condition_kind, condition_of, encode_split
 from karat.material.data.preview import contact_sheet
 from karat.material.data.snapshots import Snapshot
+from karat.store.placing import write_whole
 from karat.store.store import Store
 from karat.values.codecs.codec import Codec, codecs
 from karat.values.codecs.latent import as_seen, seen
 from karat.values.given import Given
 from karat.values.tensors import tensor_bytes
+from karat.words.errors import Cancelled
 from karat.words.events import Event, Finished
 from karat.work.codecs import load_codec, through, weights_needed
 from karat.work.evaluation import Yardstick, quick_score
@@ -26,7 +28,7 @@ from karat.work.generation import all_values
 from karat.work.measuring import targets_of, yardstick_of
 from karat.work.plans import FittedCodec, RunSpec, TrainingPlan
 from karat.work.recipes.recipes import Dials, cook
-from karat.work.training import SHOWN, chosen_weights, train
+from karat.work.training import SHOWN, chosen_weights, settled_plan, train
 
 
 def plan_run(
@@ -81,8 +83,7 @@ def run(store: Store, spec: RunSpec, *, stop: Callable[[], bool] = lambda: False
             record = (folder / "record").read_text()
             yield Finished(what="run", result=record, summary="This run was finished before.")
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "spec.json").write_text(spec.to_json(), encoding="utf-8")
+        write_whole(folder / "spec.json", spec.to_json().encode())
         with (folder / "events.jsonl").open("a", encoding="utf-8") as log:
             for event in _train(store, spec, folder, stop):
                 log.write(event.model_dump_json() + "\n")
@@ -98,7 +99,7 @@ def _train(store: Store, spec: RunSpec, folder: Path, stop: Callable[[], bool]) 
     train_part, validation = (part_of(store, snapshot, spec, name) for name in ("train", "validation"))
     model = Model(spec.model, seed=plan.seed).to(device_of(plan))
     data = TrainingData(train_part, validation, spec.augment, seed=plan.seed)
-    yardstick = (yield from yardstick_of(store, snapshot, spec)) if plan.judged else None
+    yardstick = (yield from _stoppable(yardstick_of(store, snapshot, spec), stop)) if plan.judged else None
     look = Look(spec, validation, folder, yardstick)
     last: Event | None = None
     for event in train(model, data, plan, folder, look=look, stop=stop):
@@ -108,9 +109,7 @@ def _train(store: Store, spec: RunSpec, folder: Path, stop: Callable[[], bool]) 
             yield event
     assert isinstance(last, Finished)
     weights, facts = chosen_weights(folder)
-    settled = spec.changed(
-        plan=plan.changed(steps=facts["steps"], minutes=None, decay=facts["falls"] / facts["steps"], judged=facts["judged"])
-    )
+    settled = spec.changed(plan=settled_plan(plan, facts))
     figures = {**last.figures, "parameters": model.parameter_count(), **{f"chosen {key}": value for key, value in facts["best"].items()}}
     made = store.put(tensor_bytes(weights))
     autoencoders = [record.id for digest in weights_needed(spec) for record in store.made(digest) if record.kind == "run"]
@@ -120,6 +119,18 @@ def _train(store: Store, spec: RunSpec, folder: Path, stop: Callable[[], bool]) 
     (folder / ".record").write_text(record)
     (folder / ".record").replace(folder / "record")
     yield Finished(what="run", result=record, summary=last.summary, figures=last.figures)
+
+
+def _stoppable(work: Generator[Event, None, Yardstick], stop: Callable[[], bool]) -> Generator[Event, None, Yardstick]:
+    """Do some work that keeps nothing until its end. Raises Cancelled when `stop` says so."""
+    while True:
+        try:
+            event = next(work)
+        except StopIteration as end:
+            return cast(Yardstick, end.value)
+        yield event
+        if stop():
+            raise Cancelled("Stopped before the first step.", repair="Give the same command again.")
 
 
 def part_of(store: Store, snapshot: Snapshot, spec: RunSpec, split: str) -> EncodedSplit:

@@ -5,7 +5,7 @@ resumed from its last checkpoint ends in the same weights, to the bit, as one th
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -117,7 +117,7 @@ def train(
     run = begin(model, plan)
     if (found := read_checkpoint(folder)) is not None:
         restore(run, *found)
-    yield Started(what="training", total=run.steps, unit="step")
+    yield Started(what="training", total=run.steps, unit="steps")
     saved_at, shown_at, now = time.monotonic(), 0.0, time.monotonic()
     while run.steps is None or run.step < run.steps:
         if stop():
@@ -189,7 +189,7 @@ def take_turn(run: Run, turn: str, optimizer: Optimizer, x: Tensor, given: Given
     length = torch.nn.utils.clip_grad_norm_(trained, plan.clip)
     if not torch.isfinite(length):
         raise TrainingError(
-            f"The slope of the {turn} loss (of {float(loss.total):.3g}) is no number any more at step {run.step}.",
+            f"The slope of the {turn} loss (of {float(loss.total.detach()):.3g}) is no number any more at step {run.step}.",
             repair=f"Lower the learning rate (it is {plan.rate:g}); what was saved before is intact.",
         )
     for group in optimizer.param_groups:
@@ -284,6 +284,11 @@ def chosen_weights(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, facts = found
     part = "best/" if any(name.startswith("best/") for name in tensors) else "average/"
     return {name.removeprefix(part): value for name, value in tensors.items() if name.startswith(part)}, facts
+
+
+def settled_plan(plan: TrainingPlan, facts: Mapping[str, Any]) -> TrainingPlan:
+    """Give the plan by whose steps a finished run is repeated to the bit, whatever its budget was."""
+    return plan.changed(steps=facts["steps"], minutes=None, decay=facts["falls"] / facts["steps"], judged=facts["judged"])
 
 
 def seconds_left(run: Run) -> float | None:

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from karat.learning.nets.parts import Attention, TimeEmbedding, heads_of
+from karat.learning.nets.parts import Attention, Norm, TimeEmbedding, heads_of
 from karat.learning.nets.reading import GivenReader, Patches, Read
 from karat.values.given import Given
 from karat.values.spaces import Space
@@ -64,10 +64,10 @@ class Mixing(nn.Module):
 
     def __init__(self, channels: int, *, tokens: int | None) -> None:
         super().__init__()
-        self.norm = nn.RMSNorm(channels)
+        self.norm = Norm(channels)
         self.attention = Attention(channels, heads_of(channels))
         self.enter = nn.Linear(tokens, channels, bias=False) if tokens else None
-        self.norm_across = nn.RMSNorm(channels) if tokens else None
+        self.norm_across = Norm(channels) if tokens else None
         self.across = Attention(channels, heads_of(channels)) if tokens else None
 
     def forward(self, x_BCS: Tensor, tokens_BLD: Tensor | None) -> Tensor:

@@ -10,6 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+class Norm(nn.Module):
+    """Root-mean-square norm (Zhang & Sennrich 2019, arXiv 1910.07467), in full precision whatever comes in."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), self.weight.shape, self.weight)
+
+
 class Attention(nn.Module):
     """Multi-head attention with QK-norm (Henry et al. 2020, arXiv 2010.04245) and rotary positions when `turn` is given.
 
@@ -24,8 +35,8 @@ class Attention(nn.Module):
         self.key = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width, bias=False)
         self.out = zeroed(nn.Linear(width, width, bias=False))
-        self.query_norm = nn.RMSNorm(width // heads)
-        self.key_norm = nn.RMSNorm(width // heads)
+        self.query_norm = Norm(width // heads)
+        self.key_norm = Norm(width // heads)
 
     def forward(
         self,
@@ -44,7 +55,7 @@ class Attention(nn.Module):
             q, k = rotate(q, turn), rotate(k, turn)
         if cache is not None:
             k, v = cache.extended(k, v)
-        mixed_BKND = F.scaled_dot_product_attention(q, k.to(q.dtype), v.to(q.dtype), attn_mask=mask, is_causal=causal)
+        mixed_BKND = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, attn_mask=mask, is_causal=causal)
         return self.out(mixed_BKND.transpose(1, 2).flatten(2))
 
     def _split(self, x_BND: Tensor) -> Tensor:

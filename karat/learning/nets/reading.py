@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from karat.learning.nets.parts import Attention, GatedLayer, coordinates, heads_of, rotary
+from karat.learning.nets.parts import Attention, GatedLayer, Norm, coordinates, heads_of, rotary
 from karat.values.given import Given
 from karat.values.spaces import Space
 
@@ -70,7 +70,7 @@ class RowReader(nn.Module):
         self.enter = nn.Embedding(space.vocab, width) if space.vocab else nn.Linear(inner.channels or 0, width)
         self.absent = nn.Parameter(torch.randn(width) * 0.02)
         self.blocks = nn.ModuleList(ReadingBlock(width) for _ in range(depth))
-        self.norm = nn.RMSNorm(width)
+        self.norm = Norm(width)
         self.summary = nn.Linear(width, width)
         self.register_buffer("turn", rotary(coordinates(inner.shape), width // heads_of(width)), persistent=False)
 
@@ -90,7 +90,7 @@ class ReadingBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.attention, self.layer = Attention(width, heads_of(width)), GatedLayer(width)
-        self.norm_1, self.norm_2 = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.norm_1, self.norm_2 = Norm(width), Norm(width)
 
     def forward(self, x_BND: Tensor, turn: Tensor) -> Tensor:
         x_BND = x_BND + self.attention(self.norm_1(x_BND), turn=turn)

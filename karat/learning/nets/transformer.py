@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from karat.learning.nets.parts import Attention, Cache, GatedLayer, TimeEmbedding, coordinates, heads_of, rotary
+from karat.learning.nets.parts import Attention, Cache, GatedLayer, Norm, TimeEmbedding, coordinates, heads_of, rotary
 from karat.learning.nets.reading import GivenReader, Patches, Read, patch_for, patch_to, tokens_of
 from karat.values.given import Given
 from karat.values.spaces import Space
@@ -37,7 +37,7 @@ class ModulatedBlock(nn.Module):
         self.attention, self.layer = Attention(width, heads), GatedLayer(width)
         self.across = Attention(width, heads) if attends else None
         self.norm_1, self.norm_2 = nn.RMSNorm(width, elementwise_affine=False), nn.RMSNorm(width, elementwise_affine=False)
-        self.norm_across = nn.RMSNorm(width) if attends else None
+        self.norm_across = Norm(width) if attends else None
         self.modulation = nn.Linear(width, 4 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
@@ -61,7 +61,7 @@ class Trunk(nn.Module):
         attends = any(space.axes for space in given.values())
         self.given = GivenReader(given, spec.width)
         self.blocks = nn.ModuleList(ModulatedBlock(spec.width, attends=attends, dropout=spec.dropout) for _ in range(spec.depth))
-        self.norm = nn.RMSNorm(spec.width)
+        self.norm = Norm(spec.width)
         self.place = nn.Parameter(torch.randn(grid.positions, spec.width) * 0.02)
         self.register_buffer("turn", rotary(coordinates(grid.shape), spec.width // heads_of(spec.width)), persistent=False)
 
@@ -134,7 +134,7 @@ class CausalBlock(nn.Module):
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.attention, self.layer = Attention(width, heads_of(width)), GatedLayer(width)
-        self.norm_1, self.norm_2 = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.norm_1, self.norm_2 = Norm(width), Norm(width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_BND: Tensor, turn: Tensor, cache: Cache | None) -> Tensor:
@@ -161,7 +161,7 @@ class CausalTransformer(nn.Module):
         axes = len(space.shape)
         self.places = nn.ParameterList(nn.Parameter(torch.randn(n, spec.width) * 0.02) for n in space.shape) if axes > 1 else None
         self.blocks = nn.ModuleList(CausalBlock(spec.width, spec.dropout) for _ in range(spec.depth))
-        self.norm = nn.RMSNorm(spec.width)
+        self.norm = Norm(spec.width)
         self.leave = nn.Linear(spec.width, space.vocab, bias=False)
         nn.init.zeros_(self.leave.weight)
         self.lead = 1 + sum(tokens_of(space) for space in given.values() if space.axes)
