@@ -23,9 +23,7 @@ BITMAP_SIZE = 109
 UNKNOWN = "\U0010fffe"
 COMPONENTS = frozenset("#*0123456789\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff\U0001f9b0\U0001f9b1\U0001f9b2\U0001f9b3")
 """Characters that only change others: keycaps, skin tones, hair."""
-LICENCE = """Pictures: Noto Color Emoji, Google LLC, SIL Open Font License 1.1.
-Captions: Unicode CLDR, Unicode, Inc., Unicode License (Apache-2.0 compatible data licence, SPDX Unicode-3.0).
-"""
+LICENCE = "OFL-1.1 (pictures: Noto Color Emoji, Google LLC); Unicode-3.0 (captions: Unicode CLDR, Unicode, Inc.)\n"
 
 
 def main() -> None:
