@@ -1,5 +1,6 @@
 """Data: import, check, snapshot, show, and a preview of what the model will see."""
 
+import io
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -12,9 +13,10 @@ from karat.material.data.samples import Sample, samples_of
 from karat.material.data.showing import Overview, show
 from karat.material.data.snapshots import Snapshot, SnapshotSpec, make_snapshot
 from karat.material.data.split import Fractions
+from karat.store.placing import write_whole
 from karat.store.records import Record
 from karat.store.store import Store
-from karat.words.errors import DataError, StoreError
+from karat.words.errors import DataError
 from karat.words.events import Event, Finished, Saved
 from karat.words.specs import Spec
 
@@ -83,16 +85,9 @@ def preview(store: Store, ref: str, out: Path, *, count: int = 64, made: dict[st
 
 def save_picture(picture: "Image", path: Path) -> None:
     """Write a picture, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(temporary, "PNG")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StoreError(
-            f"{path} cannot be written: {error.strerror or error}.", repair="Free some space, or give another place with -o."
-        ) from None
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    write_whole(path, file.getvalue())
 
 
 def _sources(store: Store, refs: Sequence[str]) -> list[str]:

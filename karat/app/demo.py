@@ -129,6 +129,7 @@ class _Demo:
         place = self.folder / "digits.karat"
         command = f"release {run[:12]} --as {ALIAS} --title Digits -o {self._path(place)}"
         yield self._step("Release", command, "One signed file: weights, codec, card, report, lineage, and an index that knows copies.")
+        place.unlink(missing_ok=True)  # the store keeps those of earlier demos
         yield from _told(release_run(self.store, run, title="Digits", alias=ALIAS, out=place))
         yield Explained(name="size", value=f"{place.stat().st_size / 1e6:.1f} MB", meaning="no pickle inside: it is data, and runs nothing")
 

@@ -15,6 +15,7 @@ from karat.material.releases.release import Release
 from karat.material.trust import origin as origins
 from karat.material.trust.origin import Origin
 from karat.material.trust.originality import FACTS_FILE, TENSORS_FILE, OriginalityIndex
+from karat.store.placing import write_whole
 from karat.store.records import Record
 from karat.store.store import Store
 from karat.values.codecs.codec import Codec
@@ -193,7 +194,8 @@ class AssetWriter:
             single = self.batch.single(done + offset)
             payload = file_of(self.ready, value, self.release, single)
             path = self.out / file_name(self.ready, self.release, single)
-            blob = self._put(path, payload)
+            write_whole(path, payload)
+            blob = self.store.put(payload)
             facts: dict[str, Any] = {"asset": asset_id(self.release, single), "media_type": self.ready.made.media_type}
             if verdict is not None:
                 facts["originality"] = verdict.model_dump(mode="json")
@@ -201,18 +203,6 @@ class AssetWriter:
             asset = self.store.record("asset", made=blob, made_from=[self.record.id], spec=single, facts=facts)
             known = {} if verdict is None else {"copied": verdict.copied, "nearest": verdict.nearest}
             yield Made(asset=asset, path=str(path), index=single.first, **known)
-
-    def _put(self, path: Path, payload: bytes) -> str:
-        temporary = path.with_name(f".{path.name}.part")
-        try:
-            temporary.write_bytes(payload)
-            temporary.replace(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise StoreError(
-                f"{path} cannot be written: {error.strerror}.", repair="Free some space or choose another folder with -o."
-            ) from None
-        return self.store.put(payload)
 
 
 def file_of(ready: Ready, value: Tensor, release: Release, single: Request) -> bytes:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import karat
 from karat.app.chain import MAKES, asset_of, find, show
-from karat.store.blobs import store_error
+from karat.store.placing import write_whole
 from karat.store.records import Record
 from karat.store.store import Store
 from karat.words.errors import DamageError, DataError, KaratError, NotFoundError, ReleaseError
@@ -84,7 +84,7 @@ def reproduce_asset(store: Store, ref: str, out: Path) -> Iterator[Event]:
             repair=f"This is Karat {karat.__version__}; make it again with the version, the processor and the torch that made it.",
         )
     path = out / file_name(ready, release, single)
-    _write(path, payload)
+    write_whole(path, payload)
     yield Finished(what="reproduction", result=str(path), summary=f"The same {len(payload):,} bytes again: {path}")
 
 
@@ -120,14 +120,3 @@ def _stranger(store: Store, path: Path, payload: bytes) -> Verification:
 def _made_by(store: Store, asset: Record) -> str:
     release = store.get(asset.made_from[0])
     return f"asset {asset.id[:12]}, unchanged, made by release {str(release.spec.get('digest', ''))[:12]} {release.spec.get('title', '')}"
-
-
-def _write(path: Path, payload: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(payload)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise store_error(error, path) from None

@@ -45,17 +45,17 @@ def release_run(store: Store, run_ref: str, *, title: str = "", alias: str | Non
         **{_weights_part(digest): store.path(digest) for digest in weights_needed(spec)},
     }
     key = SigningKey.at(store.folder)
-    place = store.folder / "releases" / f"{run.id[:16]}.karat"
-    place.parent.mkdir(exist_ok=True)
-    digest = write_release(place, parts, key=key, facts={"title": title, "run": run.id})
+    with TemporaryDirectory(dir=store.folder) as folder:
+        place = Path(folder) / "release.karat"
+        digest = write_release(place, parts, key=key, facts={"title": title, "run": run.id})
+        result = remember(store, place, made_from=[run.id, evaluation.id])
     yield Progress(done=1, total=1)
-    result = remember(store, place, made_from=[run.id, evaluation.id])
+    if out is not None and not (out.exists() and Release.open(out).digest == digest):
+        Release.open(store.path(store.get(result).made or "")).save(out)
     if alias:
         store.alias(alias, result)
-    if out is not None:
-        Release.open(place).save(out)
     named = f" as {alias}" if alias else ""
-    yield Finished(what="release", result=result, summary=f"Release {digest[:12]}{named}: {out or place}")
+    yield Finished(what="release", result=result, summary=f"Release {result[:12]}{named}{f': {out}' if out else ''}")
 
 
 def remember(store: Store, path: Path, *, made_from: list[str] | None = None) -> str:

@@ -1,11 +1,10 @@
 """Reports and scores: taken out of the store into files and lines that a person can read."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from karat.app.chain import find
-from karat.store.blobs import store_error
+from karat.store.placing import write_whole
 from karat.store.store import Store
 from karat.words.events import Event, Saved
 from karat.words.specs import Spec
@@ -47,14 +46,5 @@ def save_report(store: Store, ref: str, folder: Path | None = None) -> Iterator[
     run = store.get(evaluation.made_from[0])
     folder = folder or store.folder / "runs" / str(run.facts["folder"])
     for name, blob in (("report.html", evaluation.facts["report.html"]), ("report.json", evaluation.made)):
-        path = folder / name
-        temporary = folder / f".{name}.part"
-        payload = store.read(str(blob))
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(payload)
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise store_error(error, path) from None
-        yield Saved(what=name, path=str(path))
+        write_whole(folder / name, store.read(str(blob)))
+        yield Saved(what=name, path=str(folder / name))

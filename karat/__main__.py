@@ -1,0 +1,6 @@
+"""`python -m karat` is the same as `karat`."""
+
+from karat.faces.cli import main
+
+if __name__ == "__main__":
+    main()
