@@ -16,18 +16,22 @@ from hypothesis import given as examples
 from hypothesis import settings
 from hypothesis import strategies as st
 from runs import FORMS, GIVEN, OFTEN, PLAN, look, model_that_drops, space_of, train_slowly
-from tiny import CONDITIONS, SPACES, Toy, model_of
+from test_data import imported, snapshot_of
+from tiny import CONDITIONS, SPACES, Toy, codec_of, model_of, png
 from torch import Tensor
 
 from karat.learning.models import Model
+from karat.store.store import Store
+from karat.values.codecs.codec import codecs
 from karat.values.given import Given
-from karat.words.errors import Cancelled, StoreError, TrainingError
+from karat.words.errors import BusyError, Cancelled, StoreError, TrainingError
 from karat.words.events import Event, Finished, Progress, Saved, Scored, Started
 from karat.work.averages import Average
 from karat.work.checkpoints import existing, read_checkpoint, same_weights, write_checkpoint
 from karat.work.muon import divide, orthogonal
 from karat.work.optimizers import is_averaging, optimizers
-from karat.work.plans import TrainingPlan
+from karat.work.plans import FittedCodec, RunSpec, TrainingPlan
+from karat.work.runs import run as run_spec
 from karat.work.training import Run, begin, check, chosen_weights, held_out_losses, settled_plan, take_step, train
 
 
@@ -124,6 +128,53 @@ def test_a_budget_of_minutes_is_kept_and_repeated_by_its_steps(tmp_path: Path) -
 def test_a_budget_of_minutes_ends_with_any_fall(decay: float, tmp_path: Path) -> None:
     plan = PLAN.changed(steps=None, minutes=0.003, decay=decay, judged=0)
     assert isinstance(ended("diffusion/transformer", tmp_path, plan)[-1], Finished)
+
+
+# ---- on the chain
+
+
+def asked_of(store: Store, folder: Path, plan: TrainingPlan) -> RunSpec:
+    for name in ("fox", "heron"):
+        (folder / name).mkdir(parents=True)
+        for number in range(9):
+            (folder / name / f"{number}.png").write_bytes(png(16, 28 * number + (name == "fox") * 14))
+    snapshot = snapshot_of(store, imported(store, folder))
+    label = codecs["label"].fit({}, snapshot.labels)
+    return RunSpec(
+        snapshot=snapshot.id,
+        made=FittedCodec(kind="image", state=codec_of("image").state()),
+        given={"label": FittedCodec(kind="label", state=label.state())},
+        model=model_of("diffusion/convnet", SPACES["image"], {"label": label.space}).spec,
+        plan=plan,
+    )
+
+
+def test_a_run_is_done_once_and_its_record_repeats_it(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    spec = asked_of(store, tmp_path / "data", PLAN.changed(steps=None, minutes=0.01, judged=0, batch=3))
+    first = list(run_spec(store, spec))[-1]
+    (again,) = run_spec(store, spec)
+    assert isinstance(first, Finished)
+    assert isinstance(again, Finished)
+    assert again.result == first.result
+    record = store.get(first.result)
+    settled = RunSpec.from_values(record.spec)
+    assert settled.plan.steps == first.figures["steps"]
+    repeated = list(run_spec(store, settled))[-1]
+    assert isinstance(repeated, Finished)
+    assert store.get(repeated.result).made == record.made
+    assert list(record.made_from) == [spec.snapshot]
+
+
+def test_two_trainings_of_one_run_do_not_meet(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    spec = asked_of(store, tmp_path / "data", PLAN.changed(judged=0))
+    one = run_spec(store, spec)
+    next(one)
+    with pytest.raises(BusyError):
+        next(run_spec(Store.open(tmp_path / "store"), spec))
+    *_, last = one
+    assert isinstance(last, Finished)
 
 
 # ---- checkpoints
