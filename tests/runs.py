@@ -42,7 +42,7 @@ class Slow(Toy):
     """Toy data that takes its time, so that a run can be killed in the middle."""
 
     def batch(self, step: int, size: int, generator: torch.Generator) -> tuple[Tensor, Given]:
-        time.sleep(0.02)
+        time.sleep(0.05)
         return super().batch(step, size, generator)
 
 

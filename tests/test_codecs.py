@@ -269,6 +269,9 @@ def test_a_split_is_encoded_once_and_whole_or_not_at_all(tmp_path: Path) -> None
     second = encode_split(store, snapshot, "train", image, {"label": label})
     assert folder.stat().st_mtime_ns == before
     assert torch.equal(first.values(range(len(first))), second.values(range(len(first))))
+    without = encode_split(store, snapshot, "train", image, {"label": LabelCodec.fit({"names": ["fox"]}, [])})
+    kept = without.conditions(range(len(without))).keep["label"]
+    assert kept.tolist() == [sample.label == "fox" for sample in snapshot.samples("train")]
     for place, sample in enumerate(snapshot.samples("train")):
         assert label.names[int(first.conditions([place]).values["label"])] == sample.label
         assert np.array_equal(first._made.take([place])[0], image.encode(store.read(sample.blob)))

@@ -114,10 +114,10 @@ def test_a_budget_of_minutes_is_kept_and_repeated_by_its_steps(tmp_path: Path) -
     form, plan = "gan/transformer", PLAN.changed(steps=None, minutes=0.02, judged=2)
     begun = time.monotonic()
     ended(form, tmp_path / "minutes", plan)
-    assert 0.6 < time.monotonic() - begun < 3
+    assert 0.4 < time.monotonic() - begun < 10
     facts = state(tmp_path / "minutes")[1]
     settled = settled_plan(plan, facts)
-    assert settled.steps == facts["step"] > 10
+    assert settled.steps == facts["step"] > 3
     assert settled.minutes is None
     ended(form, tmp_path / "steps", settled)
     (tensors, _), (others, _) = state(tmp_path / "minutes"), state(tmp_path / "steps")

@@ -28,7 +28,7 @@ def adam(module: nn.Module, rate: float) -> Optimizer:
 def adafactor(module: nn.Module, rate: float) -> Optimizer:
     """Adafactor (Shazeer & Stern 2018, arXiv 1804.04235): little memory.
 
-    A step is a share of its parameter's size, here taken as at least 0.1, so that layers that start at nothing learn, and scaled to AdamW's.
+    A step is a share of its parameter's size, taken as at least 0.1 so that layers which start at nothing learn, and scaled to AdamW's.
     """
     return torch.optim.Adafactor(module.parameters(), lr=10 * rate, eps=(None, 0.1))
 

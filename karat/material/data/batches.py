@@ -80,6 +80,7 @@ def encode_split(store: Store, snapshot: Snapshot, split: str, made: Codec, give
 
 
 def _encode(store: Store, samples: Iterator[Sample], count: int, folder: Path, *, made: Codec, given: Mapping[str, Codec]) -> None:
+    """Write the rows. A condition that its codec cannot take (a label that only held-out samples have) is left out of its sample."""
     blanks = {name: codec.encode(_any_source(codec)) * 0 for name, codec in given.items()}
     with ExitStack() as files:
         writers: dict[str, RowWriter] = {}
@@ -92,9 +93,16 @@ def _encode(store: Store, samples: Iterator[Sample], count: int, folder: Path, *
         for sample in samples:
             put("made", made.encode(store.read(sample.blob)))
             for name, codec in given.items():
-                source = condition_of(sample, name)
-                put(f"given-{name}", blanks[name] if source is None else codec.encode(source))
-                put(f"keep-{name}", np.array(source is not None))
+                row = _condition_row(codec, condition_of(sample, name))
+                put(f"given-{name}", blanks[name] if row is None else row)
+                put(f"keep-{name}", np.array(row is not None))
+
+
+def _condition_row(codec: Codec, source: Any) -> np.ndarray | None:
+    try:
+        return None if source is None else codec.encode(source)
+    except DataError:
+        return None
 
 
 def condition_of(sample: Sample, name: str) -> Any:
