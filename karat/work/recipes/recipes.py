@@ -83,14 +83,14 @@ def change(tree: dict[str, Any], place: str, value: Any) -> None:
 @recipes.add("diffusion")
 def diffusion(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
     """A flow: a U-Net for small grids, a transformer for the rest."""
-    return Recipe(family={"net": net_for(space, width)}, plan={"optimizer": "muon", "rate": 2e-3})
+    return Recipe(family={"net": net_for(space, width)}, plan={"optimizer": "muon", "rate": 6e-3})
 
 
 @recipes.add("vae")
 def vae(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
     """A Gaussian autoencoder with a flow as its prior."""
     prior = {"kind": "diffusion", "net": {"kind": "transformer", "width": 6 * width, "depth": 3}, "reach": 3.0}
-    return Recipe(family={"net": net_for(space, width), "channels": 32, "prior": prior}, plan={"optimizer": "muon", "rate": 2e-3})
+    return Recipe(family={"net": net_for(space, width), "channels": 32, "prior": prior}, plan={"optimizer": "muon", "rate": 4e-3})
 
 
 @recipes.add("gan")
