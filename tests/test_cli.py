@@ -13,6 +13,7 @@ from PIL import Image
 from shell import TINY, Shell, draw_shapes, files_below
 
 import karat
+from karat.store.store import Store
 
 
 def test_help_is_quick_and_takes_no_torch() -> None:
@@ -97,6 +98,8 @@ def test_show_walks_both_ways_from_id_alias_and_file(done: Shell) -> None:
     assert down["made_counts"] == {"snapshot": 1, "run": 1, "evaluation": 1, "release": 1, "asset": 6}
     release = done.well("--json", "show", "shapes.karat").lines[0]["record"]["id"]
     assert release == done.well("--json", "show", "shapes:live").lines[0]["record"]["id"]
+    digest = Store.open(done.store).get(release).spec["digest"]
+    assert release == done.well("--json", "show", digest[:12]).lines[0]["record"]["id"]
     assert "It came from" in done.well("show", "shapes:live").out
 
 

@@ -73,7 +73,7 @@ def find(store: Store, ref: str, *kinds: str) -> Record:
         if not newest:
             raise NotFoundError(f"The store holds no {kinds[0]} yet.", repair=f"Make one: `{MAKES[kinds[0]]}`.")
         return max(newest, key=lambda record: record.at)
-    record = (_of_folder(store, ref) if "run" in kinds else None) or store.get(ref)
+    record = (_of_folder(store, ref) if "run" in kinds else None) or _named(store, ref)
     if record.kind not in kinds:
         raise NotFoundError(
             f"{ref} is {_a(record.kind)}, no {kinds[0]}.",
@@ -84,10 +84,10 @@ def find(store: Store, ref: str, *kinds: str) -> Record:
 
 def show(store: Store, ref: str, *, most: int = 20) -> Chain:
     """Show a thing by id, alias, `latest` or file, and its chain both ways."""
-    path = Path(ref)
-    record = (
-        _of_file(store, path) if path.is_file() else find(store, ref, *MAKES) if ref == LATEST else _of_folder(store, ref) or store.get(ref)
-    )
+    if Path(ref).is_file():
+        record = _of_file(store, Path(ref))
+    else:
+        record = find(store, ref, *MAKES) if ref == LATEST else _of_folder(store, ref) or _named(store, ref)
     came_from, made = store.ancestry(record.id), store.descendants(record.id)
     counts: dict[str, int] = {}
     for each in made:
@@ -156,6 +156,18 @@ def _last_step(folder: Path) -> int:
     """Give the step of the newest checkpoint, from which the run would go on."""
     saved = sorted(path.name for path in folder.glob("step-*"))
     return int(saved[-1].removeprefix("step-")) if saved else 0
+
+
+def _named(store: Store, ref: str) -> Record:
+    """Give the record of an id or an alias; a release is also known by its digest, which stands in the files that it made."""
+    try:
+        return store.get(ref)
+    except NotFoundError:
+        if len(ref) >= 6:
+            for record in store.find("release", limit=10_000):
+                if str(record.spec.get("digest", "")).startswith(ref):
+                    return record
+        raise
 
 
 def _of_folder(store: Store, ref: str) -> Record | None:

@@ -36,7 +36,6 @@ class EvaluatingOptions(Spec):
     seed: int = 1
     sampling: dict[str, object] = {}
     measuring: EvaluationOptions = EvaluationOptions()
-    language: str = "en"
 
 
 def evaluate_run(store: Store, run_ref: str, options: EvaluatingOptions | None = None) -> Iterator[Event]:
@@ -48,7 +47,7 @@ def evaluate_run(store: Store, run_ref: str, options: EvaluatingOptions | None =
     made, given = yield from make_samples(store, snapshot, spec, ready, options)
     yardstick = yield from yardstick_of(store, snapshot, spec, options.measuring)
     evaluation: Evaluation = yield from _before_the_end(evaluate(made, real, options.measuring, yardstick=yardstick))
-    content = _Report(store, record, snapshot, spec, ready, options.language).content(made, given, real, evaluation)
+    content = _Report(store, record, snapshot, spec, ready).content(made, given, real, evaluation)
     html, figures = store.put(report_html(content).encode()), store.put(report_json(content).encode())
     facts = {"report.html": html, "figures": evaluation.figures(), "evaluation": evaluation.model_dump(mode="json")}
     result = store.record("evaluation", made=figures, made_from=[record.id, snapshot.id], spec=options, facts=facts)
@@ -102,7 +101,6 @@ class _Report:
     snapshot: Snapshot
     spec: RunSpec
     ready: Ready
-    language: str = "en"
     shown: int = field(default=40)
 
     def content(self, made: Values, given: Given, real: Reality, evaluation: Evaluation) -> ReportContent:
@@ -125,7 +123,6 @@ class _Report:
             dropped=self._dropped(),
             lineage=[Link(each.kind, each.id, str(each.spec.get("name", ""))) for each in [self.run, *self.store.ancestry(self.run.id)]],
             settings=self.spec.model_dump(mode="json", include={"model", "plan", "augment"}),
-            language=self.language,
         )
 
     def _pixels(self, value: Tensor) -> np.ndarray:

@@ -18,14 +18,12 @@ from karat.material.trust.originality import FACTS_FILE, TENSORS_FILE, Originali
 from karat.store.placing import write_whole
 from karat.store.records import Record
 from karat.store.store import Store
-from karat.values.codecs.codec import Codec
 from karat.values.codecs.label import LabelCodec
 from karat.values.codecs.latent import as_seen
 from karat.values.codecs.numbers import NumbersCodec
-from karat.values.codecs.text import TextCodec
 from karat.values.given import Given
 from karat.words.errors import Cancelled, SpecError, StoreError
-from karat.words.events import Event, Finished, Progress, Saved, Started, Warned
+from karat.words.events import Event, Finished, Progress, Saved, Started
 from karat.words.specs import Spec, digest_of
 from karat.work.generation import Ready, Request, make_values, repeated
 
@@ -74,8 +72,6 @@ def generate_asked(
     record, release = open_release(store, ref)
     ready, _ = load_release(release)
     given = read_given(asked.given, ready)
-    if long := [name for name, value in given.items() if not fits(ready.given[name], value)]:
-        yield Warned(message=f"The {long[0]} is longer than the model reads; its end is left out.")
     request = Request(count=asked.count, seed=asked.seed, first=asked.first, sampling=asked.sampling)
     variants = [given] if asked.each is None else [{**given, asked.each: name} for name in _names(asked.each, ready)]
     batch = Batch(request, [variant for variant in variants for _ in range(asked.count)])
@@ -143,11 +139,6 @@ def read_given(words: Mapping[str, str], ready: Ready) -> dict[str, Any]:
             raise SpecError(f"{name} is a number for this model, got {word!r}.", repair=f"Write `--given {name}=1.5`.") from None
     ready.conditions(given)
     return given
-
-
-def fits(codec: Codec, value: Any) -> bool:
-    """Say whether the model reads the whole of a condition."""
-    return codec.fits(value) if isinstance(codec, TextCodec) else True
 
 
 def _names(each: str, ready: Ready) -> Sequence[str]:

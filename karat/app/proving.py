@@ -119,4 +119,4 @@ def _stranger(store: Store, path: Path, payload: bytes) -> Verification:
 
 def _made_by(store: Store, asset: Record) -> str:
     release = store.get(asset.made_from[0])
-    return f"asset {asset.id[:12]}, unchanged, made by release {str(release.spec.get('digest', ''))[:12]} {release.spec.get('title', '')}"
+    return f"asset {asset.id[:12]}, unchanged, made by release {release.id[:12]} {release.spec.get('title', '')}"

@@ -24,7 +24,6 @@ def evaluate(
     run: Run,
     samples: Annotated[int, typer.Option(min=2, help="How many samples to make and score; more make narrower intervals.")] = 500,
     seed: Annotated[int, typer.Option(help="The samples are drawn from it.")] = 1,
-    language: Annotated[str, typer.Option(help="The language of the report: en or zh.")] = "en",
     change: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change anything else, as in sampling.steps=12.")
     ] = None,
@@ -41,7 +40,7 @@ def evaluate(
     face = face_of(context)
     store = face.store()
     tree = tree_of(settings(change or ()))
-    options = EvaluatingOptions.from_values({"samples": samples, "seed": seed, "language": language, **tree})
+    options = EvaluatingOptions.from_values({"samples": samples, "seed": seed, **tree})
     end = follow(evaluate_run(store, run, options), face.teller())
     rows = [["SCORE", "IN", "VALUE", "FROM", "TO", "REAL", "NOISE"]]
     for line in scores_of(store, end.result):

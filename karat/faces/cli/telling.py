@@ -21,11 +21,12 @@ from karat.words.events import Event, Finding, Finished, Progress, Saved, Scored
 
 EVERY_SECONDS = 5.0
 """How often a plain line says how far the work is."""
-FIGURES = 5
+FIGURES = 4
 """How many figures stand beside a progress bar."""
 EXAMPLES = 3
 """How many findings of one check are shown."""
-QUIET = ("held-out loss at",)
+QUIET = ("held-out loss at", "rate")
+"""Figures that only programs and charts want."""
 
 
 class Teller(Protocol):
@@ -121,9 +122,11 @@ class Bars:
         from rich.console import Console
         from rich.progress import BarColumn, SpinnerColumn, TextColumn
         from rich.progress import Progress as Bar
+        from rich.table import Column
 
         self.console = Console(highlight=False)
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[told]}"))
+        what = TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=8))
+        columns = (SpinnerColumn(), what, BarColumn(bar_width=12), TextColumn("{task.fields[told]}"))
         self.bar = Bar(*columns, console=self.console, transient=True)
         self.stack = ExitStack()
         self.task: Any = None

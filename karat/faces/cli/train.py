@@ -96,10 +96,9 @@ def train(
 
 def _refuse_dials(context: typer.Context) -> None:
     """A plan says everything: dials beside it would be ignored."""
-    from typer._click.core import ParameterSource
-
     for name in ("family", "given", "size", "minutes", "steps", "seed", "through", "change"):
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
             option = "set" if name == "change" else name
             raise SpecError(f"--{option} has no effect beside --spec.", repair="Change it in the file, or leave --spec out.")
 
