@@ -1,0 +1,121 @@
+"""The tables of the benchmarks, from the JSON files in which their results are recorded.
+
+A file holds rows: what was measured, on which data, by whom, in how many minutes, with which scores; when, where, at which commit.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from marked import table
+
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+MARKS = ("<!-- recorded results: written by docs/generate.py -->", "<!-- end of recorded results -->")
+TITLES = {
+    "quality": "Quality per minute",
+    "sampling": "Sampling speed",
+    "loop": "Overhead of the loop",
+    "import": "Import",
+    "start": "Start of the command line",
+    "memory": "Memory",
+}
+"""What is measured: a word in a row's `what`, and its heading."""
+SHOWN = (
+    "fd/judge",
+    "fd/random-conv",
+    "kid/judge",
+    "condition-accuracy/judge",
+    "retrieval-rank/judge",
+    "coverage/judge",
+    "closer-to-training/pixels",
+)
+"""The scores of an evaluation that stand in the tables; the files hold all of them."""
+WHERE = ("commit", "machine", "torch", "threads", "load", "date")
+ABOUT = {"what", "data", "contender", "peer", "minutes", "budget_s", "seed", "about", "floor", "baselines", "scores", *WHERE}
+
+
+def benchmarks_page(text: str) -> str:
+    """Put the recorded results between the marks of the page."""
+    before, _, rest = text.partition(MARKS[0])
+    after = rest.partition(MARKS[1])[2]
+    rows = recorded()
+    lines = [MARKS[0], ""]
+    for word, title in TITLES.items():
+        own = [row for row in rows if subject(row) == word]
+        lines += [f"## {title}", "", *(_tables(own) if own else ["Not yet recorded."]), ""]
+    if others := [row for row in rows if subject(row) is None]:
+        lines += ["## More", "", *_tables(others), ""]
+    return before + "\n".join([*lines, MARKS[1]]) + after
+
+
+def recorded() -> list[dict[str, Any]]:
+    """Give the rows of all result files; what a row does not name itself, its file's name says."""
+    rows = []
+    for path in sorted(RESULTS.glob("*.json")) if RESULTS.is_dir() else []:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for row in found if isinstance(found, list) else [found]:
+            rows.append({"what": path.stem, **row} if isinstance(row, dict) else {"what": path.stem, "value": row})
+    return rows
+
+
+def subject(row: Mapping[str, Any]) -> str | None:
+    """Give the word of TITLES under which a row belongs."""
+    return next((word for word in TITLES if word in str(row["what"]).lower()), None)
+
+
+def _tables(rows: list[dict[str, Any]]) -> list[str]:
+    """Give one table for each data set: contenders down, scores across with their intervals, real data in the first row."""
+    lines: list[str] = []
+    for data in dict.fromkeys(str(row.get("data", "")) for row in rows):
+        own = sorted((row for row in rows if str(row.get("data", "")) == data), key=lambda row: (_minutes(row), _contender(row)))
+        names = _columns(own)
+        floors = {name: value for row in own if isinstance(row.get("floor"), dict) for name, value in row["floor"].items()}
+        body = [["_real data_", "", *(_interval(floors.get(name)) for name in names)]] if floors else []
+        for row in own:
+            minutes = f"{_minutes(row):g}" if _minutes(row) else ""
+            body.append([_contender(row), minutes, *(_interval(_scores(row).get(name)) for name in names)])
+        lines += [*([f"### {data}", ""] if data else []), *table(["", "minutes", *names], body), "", _conditions(own), ""]
+    return lines[:-1]
+
+
+def _columns(rows: list[dict[str, Any]]) -> list[str]:
+    names = list(dict.fromkeys(name for row in rows for name in _scores(row)))
+    return [name for name in SHOWN if name in names] or names
+
+
+def _scores(row: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(row.get("scores"), dict):
+        return dict(row["scores"])
+    return {name: value for name, value in row.items() if name not in ABOUT and isinstance(value, int | float | str | dict)}
+
+
+def _contender(row: Mapping[str, Any]) -> str:
+    return str(row.get("contender") or row.get("peer") or "Karat")
+
+
+def _minutes(row: Mapping[str, Any]) -> float:
+    return float(row.get("minutes") or (row.get("budget_s") or 0) / 60)
+
+
+def _interval(score: Any) -> str:
+    if not isinstance(score, dict):
+        return _figure(score)
+    value = _figure(score.get("value"))
+    return f"{value} ({_figure(score['low'])} to {_figure(score['high'])})" if "low" in score and "high" in score else value
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return "" if value is None else str(value).replace("|", "\\|")
+
+
+def _conditions(rows: list[dict[str, Any]]) -> str:
+    """Say where and when the rows were measured."""
+    said = []
+    for name in WHERE:
+        values = dict.fromkeys(_figure(row[name]) for row in rows if row.get(name) not in (None, ""))
+        if values:
+            said.append(f"{name} {', '.join(values)}")
+    return f"_{'; '.join(said)}_" if said else ""
