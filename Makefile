@@ -18,7 +18,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
 
 lint: $(STAMP)
-	$(BIN)/ruff check karat tests benchmarks examples
+	$(BIN)/ruff check karat tests benchmarks examples docs
 	$(BIN)/mypy
 
 size:

@@ -1,6 +1,7 @@
 """Latents: the values of another codec, squeezed by a trained autoencoder, so that any family can learn a smaller space.
 
-The autoencoder is handed in, since this floor knows no models. What is made in latents is shown, measured and written as what they stand for.
+The autoencoder is handed in, since this floor knows no models. What is made in latents is shown, measured and written as what it
+stands for.
 """
 
 from typing import Any, ClassVar, Protocol, cast
