@@ -92,7 +92,7 @@ def is_only_a_name(words: list[str]) -> bool:
 def test_the_parser_of_this_test_refuses_what_does_not_exist() -> None:
     assert len(PARSED) > 60
     for words in (["train", "digits", "--epochs", "3"], ["data", "clean"], ["show"], ["evaluate", "latest", "--samples", "many"]):
-        with pytest.raises(Exception, match=r"epochs|clean|ref|many"):
+        with pytest.raises(Exception, match=r"epochs|clean|ref|many|integer"):
             parse(words)
 
 
