@@ -171,7 +171,7 @@ def test_ctrl_c_keeps_the_run_and_the_same_command_goes_on(done: Shell) -> None:
     """Interrupt a training in a process of its own; here, go on to the same weights as another store reaches without a break."""
     shutil.copytree(done.store, done.folder / "other")
     words = ["train", "shapes", "--given", "label", "--steps", "40", "--seed", "5", *TINY]
-    command = [sys.executable, "-m", "karat", "--json", "--store", str(done.store), *words]
+    command = [sys.executable, "-m", "karat.faces.cli", "--json", "--store", str(done.store), *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -189,7 +189,7 @@ def test_ctrl_c_keeps_the_run_and_the_same_command_goes_on(done: Shell) -> None:
 
 
 def test_a_reader_that_goes_away_is_no_error(chain: Path) -> None:
-    words = [sys.executable, "-m", "karat", "--store", str(chain / "store"), "show", "shapes:live", "--full"]
+    words = [sys.executable, "-m", "karat.faces.cli", "--store", str(chain / "store"), "show", "shapes:live", "--full"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -11,6 +11,7 @@ from pathlib import Path
 from karat.app.failures import in_words
 from karat.app.steps import Explained, Step
 from karat.store.store import Store
+from karat.words.errors import Cancelled
 from karat.words.events import Event, Finished, Saved
 from karat.words.specs import Spec
 
@@ -74,21 +75,21 @@ class _Demo:
 
         place = self.folder / "digits"
         yield self._step("Import", f"data import {self._path(place)} --name digits", "Pictures, labels and licence go into the store.")
-        source = yield from _last(data.import_source(self.store, place, options=data.ImportOptions(name="digits")))
+        source = yield from self._last(data.import_source(self.store, place, options=data.ImportOptions(name="digits")))
         yield _count("samples", source.figures["samples"], "real handwritten digits of 8 x 8 pixels, in class folders 0 to 9")
         yield self._step("Check", f"data check {source.result[:12]}", "What is wrong with the data is said before anything is learnt.")
-        found = yield from _last(data.check(self.store, [source.result]))
+        found = yield from self._last(data.check(self.store, [source.result]))
         yield _count("findings", found.figures["findings"], "near duplicates are normal among digits; nothing is dropped silently")
         command = f"data snapshot {source.result[:12]} --name digits"
         yield self._step("Snapshot", command, "A cleaned and split set that never changes; its id is the digest of what it holds.")
-        snapshot = yield from _last(data.snapshot(self.store, [source.result], data.SnapshotWish(), alias="digits"))
+        snapshot = yield from self._last(data.snapshot(self.store, [source.result], data.SnapshotWish(), alias="digits"))
         yield _count("train", snapshot.figures["train"], "the model learns from these")
         yield _count("validation", snapshot.figures["validation"], "the best checkpoint is chosen by these")
         yield _count("test", snapshot.figures["test"], "the final scores are measured on these, which nothing else sees")
         yield _count("judge", snapshot.figures["judge"], "the measuring net learns from these, which the model never sees")
         preview = self.folder / "preview.png"
         yield self._step("Preview", f"data preview digits -o {self._path(preview)}", "This is what the model will see.")
-        yield from _told(data.preview(self.store, "digits", preview))
+        yield from self._last(data.preview(self.store, "digits", preview))
         return snapshot.result
 
     def train(self, snapshot: str) -> Generator[Event, None, str]:
@@ -97,7 +98,8 @@ class _Demo:
         command = f"train digits --given label --minutes {self.minutes:g}"
         yield self._step("Train", command, "A flow learns to turn noise into the digit that it is told. Ctrl-C keeps everything.")
         plan = training.plan(self.store, snapshot, training.Dials(minutes=self.minutes), given=("label",))
-        yield from _told(training.run(self.store, plan, stop=self.stop))
+        for event in training.run(self.store, plan, stop=self.stop):
+            yield from _shown(event)
         run = training.finished(self.store, plan)
         figures = run.facts["figures"]
         yield _count("parameters", figures["parameters"], "numbers that were learnt")
@@ -116,7 +118,7 @@ class _Demo:
         options = EvaluatingOptions()
         done = [each for each in self.store.descendants(run) if each.kind == "evaluation" and each.spec == _said(options)]
         if not done:
-            end = yield from _last(evaluate_run(self.store, run, options))
+            end = yield from self._last(evaluate_run(self.store, run, options))
             done = [self.store.get(end.result)]
         for line in scores_of(self.store, done[0].id):
             if line.name in SCORES:
@@ -130,7 +132,7 @@ class _Demo:
         command = f"release {run[:12]} --as {ALIAS} --title Digits -o {self._path(place)}"
         yield self._step("Release", command, "One signed file: weights, codec, card, report, lineage, and an index that knows copies.")
         place.unlink(missing_ok=True)  # the store keeps those of earlier demos
-        yield from _told(release_run(self.store, run, title="Digits", alias=ALIAS, out=place))
+        yield from self._last(release_run(self.store, run, title="Digits", alias=ALIAS, out=place))
         yield Explained(name="size", value=f"{place.stat().st_size / 1e6:.1f} MB", meaning="no pickle inside: it is data, and runs nothing")
 
     def make(self) -> Generator[Event, None, None]:
@@ -155,7 +157,18 @@ class _Demo:
         yield self._step(
             "Reproduce", f"reproduce {made[-1].asset[:12]} -o {self._path(again)}", "The same release, seed and settings: the same file."
         )
-        yield from _told(reproduce_asset(self.store, made[-1].asset, again))
+        yield from self._last(reproduce_asset(self.store, made[-1].asset, again))
+
+    def _last(self, events: Iterator[Event]) -> Generator[Event, None, Finished]:
+        """Pass on the events of a step that keeps nothing until its end, and give the last. Raises Cancelled when `stop` says so."""
+        last: Event | None = None
+        for event in events:
+            last = event
+            yield from _shown(event)
+            if self.stop():
+                raise Cancelled("Stopped; the steps before this one are kept.", repair="Give the same command again to go on.")
+        assert isinstance(last, Finished), "work ends with Finished"
+        return last
 
     def _step(self, title: str, command: str, meaning: str) -> Step:
         self.number += 1
@@ -164,21 +177,6 @@ class _Demo:
 
     def _path(self, path: Path) -> str:
         return shlex.quote(str(path))
-
-
-def _told(events: Iterator[Event]) -> Iterator[Event]:
-    for event in events:
-        yield from _shown(event)
-
-
-def _last(events: Iterator[Event]) -> Generator[Event, None, Finished]:
-    """Pass events on and give the last one."""
-    last: Event | None = None
-    for event in events:
-        last = event
-        yield from _shown(event)
-    assert isinstance(last, Finished), "work ends with Finished"
-    return last
 
 
 def _shown(event: Event) -> Iterator[Event]:

@@ -1,4 +1,4 @@
-"""`python -m karat` is the same as `karat`."""
+"""`python -m karat.faces.cli` is the same as `karat`."""
 
 from karat.faces.cli import main
 
