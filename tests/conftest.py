@@ -1,6 +1,12 @@
-"""Fixtures that more than one test file uses."""
+"""Fixtures that more than one test file uses.
 
+Each worker runs on one thread: the threads of several workers on few cores would only wait for each other.
+"""
+
+import os
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from shell import QUICK, TINY, Shell, draw_shapes
