@@ -10,6 +10,7 @@ with the peers. Results go to `benchmarks/results/`, one JSON file for each data
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
