@@ -99,39 +99,15 @@ class Bench:
         if contender.startswith("karat:"):
             spec = self.spec(contender.removeprefix("karat:"), minutes)
             (self.scratch / "spec.json").write_text(spec.to_json())
-            command = [
-                sys.executable,
-                str(HERE / "own.py"),
-                str(self.store.folder),
-                str(self.scratch / "spec.json"),
-                str(out),
-                str(self.asked.samples),
-            ]
+            command = [sys.executable, HERE / "own.py", self.store.folder, self.scratch / "spec.json", out, self.asked.samples]
         else:
             data = self.scratch / "data.npz"
             write_data(data, **self.peer_data(rows))
             python = HERE / ".env-peers" / "bin" / "python"
-            command = [
-                str(python),
-                str(HERE / "peers" / f"{contender}.py"),
-                "--data",
-                str(data),
-                "--seconds",
-                str(60 * minutes),
-                "--threads",
-                "2",
-            ]
-            command += [
-                "--seed",
-                str(self.asked.seed),
-                "--samples",
-                str(self.asked.samples),
-                "--out",
-                str(out),
-                "--settings",
-                self.asked.peer_settings,
-            ]
-        subprocess.run(command, check=True)
+            command = [python, HERE / "peers" / f"{contender}.py", "--data", data, "--seconds", 60 * minutes, "--threads", 2, "--out", out]
+            command += ["--seed", self.asked.seed, "--samples", self.asked.samples, "--settings", self.asked.peer_settings]
+        # Threads that spin while they wait for each other make everything slower when anything else runs.
+        subprocess.run([str(word) for word in command], check=True, env={**os.environ, "GOMP_SPINCOUNT": "1000"})
         made = np.load(out)
         conditioned = contender.startswith("karat:") or bool((made["y"] >= 0).all())
         values = torch.from_numpy(made["x"]).float() / 127.5 - 1
