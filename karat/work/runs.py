@@ -174,12 +174,6 @@ class Look:
 
 def captions_of(given: Given, codecs_of: Mapping[str, Codec], count: int) -> list[str]:
     """Say in words what was given to each of some samples."""
-    said = (
-        [[] for _ in range(count)]
-        if not codecs_of
-        else [
-            [str(codec.decode(given.values[name][row])) for name, codec in codecs_of.items() if given.keep[name][row]]
-            for row in range(count)
-        ]
-    )
+    known = codecs_of.items()
+    said = [[str(codec.decode(given.values[name][row])) for name, codec in known if given.keep[name][row]] for row in range(count)]
     return [", ".join(words) for words in said]

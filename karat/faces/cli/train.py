@@ -10,15 +10,6 @@ from karat.faces.cli.face import Face, face_of, table
 from karat.words.errors import SpecError
 
 
-class Family(StrEnum):
-    """How to learn."""
-
-    diffusion = "diffusion"
-    gan = "gan"
-    vae = "vae"
-    autoregressive = "autoregressive"
-
-
 class Size(StrEnum):
     """How large the model is."""
 
@@ -45,7 +36,9 @@ def register(app: typer.Typer) -> None:
 def train(
     context: typer.Context,
     snapshot: Annotated[str | None, typer.Argument(metavar="SNAPSHOT", help="What to learn from: an id, an alias, or `latest`.")] = None,
-    family: Annotated[Family, typer.Option(help="How to learn.")] = Family.diffusion,
+    family: Annotated[
+        str, typer.Option(metavar="FAMILY", help="How to learn: diffusion, vae, gan, autoregressive, or one that a package adds.")
+    ] = "diffusion",
     given: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="What the model is told: label, numbers, or a column of captions such as text.")
     ] = None,
@@ -79,7 +72,7 @@ def train(
         _refuse_dials(context)
         plan = training.read_plan(spec)
     else:
-        values = {"family": family.value, "size": size.value, "steps": steps, "minutes": minutes, "seed": seed}
+        values = {"family": family, "size": size.value, "steps": steps, "minutes": minutes, "seed": seed}
         dials = training.Dials.from_values({**values, "changes": settings(change or ())})
         plan = training.plan(store, snapshot or "", dials, given=tuple(given or ()), through=through)
     if dry_run:
