@@ -10,7 +10,6 @@ with the peers. Results go to `benchmarks/results/`, one JSON file for each data
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -106,8 +105,7 @@ class Bench:
             python = HERE / ".env-peers" / "bin" / "python"
             command = [python, HERE / "peers" / f"{contender}.py", "--data", data, "--seconds", 60 * minutes, "--threads", 2, "--out", out]
             command += ["--seed", self.asked.seed, "--samples", self.asked.samples, "--settings", self.asked.peer_settings]
-        # Threads that spin while they wait for each other make everything slower when anything else runs.
-        subprocess.run([str(word) for word in command], check=True, env={**os.environ, "GOMP_SPINCOUNT": "1000"})
+        subprocess.run([str(word) for word in command], check=True)
         made = np.load(out)
         conditioned = contender.startswith("karat:") or bool((made["y"] >= 0).all())
         values = torch.from_numpy(made["x"]).float() / 127.5 - 1

@@ -1,6 +1,6 @@
 """Generation: from a model and a request to media, the same bytes for the same release, request and seed, whatever else is made beside it.
 
-Samples are always computed in groups of `GROUP`, the last one filled up: the same arithmetic runs for one picture as for a thousand, and
+Samples are always computed in groups of one size, the last one filled up: the same arithmetic runs for one picture as for a thousand, and
 within a group each sample depends on its own row and its own stream of noise alone.
 """
 
@@ -17,13 +17,17 @@ from karat.learning.models import Model
 from karat.values.codecs.codec import Codec
 from karat.values.codecs.text import TextCodec
 from karat.values.given import Given
+from karat.values.spaces import Space
 from karat.words.errors import SpecError
 from karat.words.events import Event
 from karat.words.specs import Spec
 from karat.work.codecs import Blobs, load_codec
 from karat.work.plans import RunSpec
 
-GROUP = 8
+GROUPS = (8, 32)
+"""The smallest and the largest group."""
+GROUP_POSITIONS = 2048
+"""Between them, as many samples as have so many positions: small values share the cost of each operation, large ones need not."""
 
 
 class Request(Spec):
@@ -87,14 +91,21 @@ def make_values(
     The last step of each group has `done == total`; stop between steps by closing the iterator.
     """
     options = model.sampling(**sampling)
-    groups = -(-len(seeds) // GROUP)
+    size = group_size(model.space)
+    groups = -(-len(seeds) // size)
     for group in range(groups):
-        places = [min(place, len(seeds) - 1) for place in range(group * GROUP, (group + 1) * GROUP)]
-        wanted = min(GROUP, len(seeds) - group * GROUP)
+        places = [min(place, len(seeds) - 1) for place in range(group * size, (group + 1) * size)]
+        wanted = min(size, len(seeds) - group * size)
         given = rows.rows(torch.tensor(places))
         for step in model.make(given, options, [seeds[place] for place in places]):
             told = Previewed(done=step.done, total=step.total, group=group, groups=groups)
             yield told, step.preview[:wanted].cpu()
+
+
+def group_size(space: Space) -> int:
+    """Give how many samples are computed together: it follows from the space alone, so that it is the same wherever a release runs."""
+    smallest, largest = GROUPS
+    return max(smallest, min(largest, GROUP_POSITIONS // space.positions))
 
 
 def all_values(model: Model, rows: Given, seeds: Sequence[tuple[int, int]], sampling: Mapping[str, Any]) -> Tensor:

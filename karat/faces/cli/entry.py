@@ -1,6 +1,5 @@
 """The entry: global options, the tree of commands, and what a failure looks like. Nothing here imports torch."""
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -71,8 +70,6 @@ class UnexpectedError(KaratError):
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    # Threads of one step wait for each other by spinning, which starves whatever else runs on the same cores: ten times slower on two.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     sys.exit(run(sys.argv[1:]))
 
 
