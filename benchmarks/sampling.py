@@ -32,7 +32,7 @@ from karat.work.runs import part_of, run
 SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
     "euler 50": {"solver": "euler", "steps": 50},
-    "dpm++2m 10": {"solver": "dpm++2m", "steps": 10},
+    "heun 8": {"solver": "heun", "steps": 8},
     "dpm++2m 6": {"solver": "dpm++2m", "steps": 6},
     "heun 5": {"solver": "heun", "steps": 5},
 }

@@ -40,7 +40,7 @@ class DiffusionSampling(SamplingOptions):
     """How a flow is followed."""
 
     steps: int = Field(8, ge=1)
-    solver: str = "heun"
+    solver: str = "dpm++2m"
     shift: float = Field(1.0, gt=0, description="above 1: more of the steps near the noise")
     guidance: float = Field(1.0, ge=0, description="1: as learnt; more: closer to what is given, less varied")
     guide_from: float = Field(0.1, ge=0, le=1)
