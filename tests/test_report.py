@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from karat.material.charts import Curve, figure, line_chart, score_bar
@@ -144,6 +144,7 @@ def test_any_score_draws_within_its_bar(value, spread, noise, training):
 
 
 @given(points=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=40), chosen=st.none() | NUMBERS)
+@example(points=[(0.0, 5e-324)], chosen=None)
 def test_any_curve_draws(points, chosen):
     curve = Curve("a <curve>", {"one & only": sorted(points), "none": []}, chosen=chosen)
     chart = ElementTree.fromstring(line_chart(curve))

@@ -133,7 +133,7 @@ def _late_high(points: Sequence[tuple[float, float]]) -> float:
 
 def _ticks(low: float, high: float, wanted: int) -> list[float]:
     """Give round numbers from at or below `low` to at or above `high`."""
-    span = (high - low) or abs(high) or 1.0
+    span = next(size for size in (high - low, abs(high), 1.0) if size > SMALLEST)
     rough = span / wanted
     unit = 10 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= rough * 0.999)
