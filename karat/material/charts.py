@@ -11,6 +11,8 @@ from karat.material.metrics.scores import Score
 BAR_WIDTH, BAR_HEIGHT, BAR_EDGE = 320, 34, 12
 CURVE_WIDTH, CURVE_HEIGHT = 440, 220
 LEFT, RIGHT, TOP, BOTTOM = 44, 74, 10, 26
+SMALLEST = 1e-290
+"""Spans below it are drawn as none: what divides them would no longer be a number."""
 
 
 @dataclass(frozen=True)
