@@ -29,7 +29,7 @@ def reality_of(store: Store, snapshot: Snapshot, spec: RunSpec) -> Reality:
     made = seen(load_codec(spec.made, store.read))
     labelled: dict[str, Codec] = {"label": LabelCodec(LabelOptions(names=tuple(snapshot.labels)))} if snapshot.labels else {}
     parts = {name: encode_split(store, snapshot, name, made, labelled) for name in ("train", "validation", "test", "judge")}
-    held = {name: whole(parts[name], ()) for name in ("validation", "test", "judge")}
+    held = {name: whole(parts[name]) for name in ("validation", "test", "judge")}
     names = [sample.name for sample in snapshot.samples("train")]
     return Reality(train=Pass(parts["train"], names), classes=snapshot.labels, **held)
 
@@ -47,12 +47,12 @@ class Pass(Iterable[Values]):
             first += len(values)
 
 
-def whole(part: EncodedSplit, names: Sequence[str], *, most: int = 5000) -> Values:
+def whole(part: EncodedSplit, *, most: int = 5000) -> Values:
     """Give a held-out split, or its first `most` samples: the order within a split is drawn by chance, so they are any of them."""
     values, given = zip(*islice(part.batches(250), most // 250), strict=True)
     labels = [labels_of(each) for each in given]
     known = [each for each in labels if each is not None]
-    return Values(torch.cat(values), torch.cat(known) if len(known) == len(labels) else None, names=names)
+    return Values(torch.cat(values), torch.cat(known) if len(known) == len(labels) else None)
 
 
 def labels_of(given: Given) -> Tensor | None:

@@ -111,7 +111,7 @@ def train(
 ) -> Iterator[Event]:
     """Train until the budget is used, from the newest checkpoint in `folder` if there is one.
 
-    Ends with Finished, whose figures name the chosen step; `folder` then holds a last checkpoint with the chosen weights under `chosen/`.
+    Ends with Finished, whose figures name the chosen step; `chosen_weights` then reads that step's from `folder`.
     Raises Cancelled, after a checkpoint, when `stop` says so, and TrainingError when a loss is no number.
     """
     run = begin(model, plan)
