@@ -31,7 +31,7 @@ def png(side: int, shade: int) -> bytes:
 
 EXAMPLES: dict[str, tuple[dict[str, Any], list[Any]]] = {
     "image": ({"size": 4}, [png(4, 10), png(4, 200), png(6, 90)]),
-    "text": ({"length": 6, "vocab": 257}, TEXTS),
+    "text": ({"length": 6, "vocab": 260}, TEXTS),
     "label": ({}, ["fox", "whale", "heron"]),
     "numbers": ({}, [{"weight": 1.0, "height": 3.0}, {"weight": 2.5, "height": -4.0}, {"weight": 9.0, "height": 0.5}]),
 }

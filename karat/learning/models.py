@@ -10,8 +10,8 @@ import torch
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor, nn
 
-from karat.learning.families import autoregressive, diffusion, gan, vae  # noqa: F401 - the built-in families register themselves
-from karat.learning.families.family import Family, FamilyOptions, Noise, SamplingOptions, Step, families
+from karat.learning.families import autoregressive, diffusion, gan, masked, vae  # noqa: F401 - the built-in families register themselves
+from karat.learning.families.family import Family, FamilyOptions, Filling, Noise, SamplingOptions, Step, families
 from karat.values.given import Given
 from karat.values.spaces import Space
 from karat.words.errors import ReleaseError, SpecError
@@ -62,8 +62,17 @@ class Model(nn.Module):
 
     def make(self, given: Given, options: SamplingOptions, seeds: Sequence[tuple[int, int]]) -> Iterator[Step]:
         """Make one value for each (seed, index); the last step's preview is the result. Stop between steps by closing the iterator."""
+        yield from self._taken(self.family.sample(given.to(self.device), options, Noise(seeds, self.device)))
+
+    def fill(self, x: Tensor, where: Tensor, given: Given, options: SamplingOptions, seeds: Sequence[tuple[int, int]]) -> Iterator[Step]:
+        """Make parts of values anew, where `where` (B, *S) is True, as `make` makes whole ones. Raises SpecError if the family cannot."""
+        if not isinstance(self.family, Filling):
+            raise SpecError(f"A model of the family {self.family.kind} cannot fill gaps.", repair="Edit with a model of the family masked.")
+        noise = Noise(seeds, self.device)
+        yield from self._taken(self.family.fill(x.to(self.device), where.to(self.device), given.to(self.device), options, noise))
+
+    def _taken(self, steps: Iterator[Step]) -> Iterator[Step]:
         self.eval()
-        steps = self.family.sample(given.to(self.device), options, Noise(seeds, self.device))
         while True:
             with torch.inference_mode():
                 step = next(steps, None)
@@ -74,6 +83,11 @@ class Model(nn.Module):
     def made(self, given: Given, options: SamplingOptions, seeds: Sequence[tuple[int, int]]) -> Tensor:
         """Give the values (B, *S[, C]) that `make` ends with."""
         *_, last = self.make(given, options, seeds)
+        return last.preview.cpu()
+
+    def filled(self, x: Tensor, where: Tensor, given: Given, options: SamplingOptions, seeds: Sequence[tuple[int, int]]) -> Tensor:
+        """Give the values (B, *S[, C]) that `fill` ends with."""
+        *_, last = self.fill(x, where, given, options, seeds)
         return last.preview.cpu()
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:

@@ -7,7 +7,7 @@ asks it for one loss for each of its turns; optimizers, averages and schedules b
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +68,8 @@ class Family(Protocol):
     Options: ClassVar[type[FamilyOptions]]
     Sampling: ClassVar[type[SamplingOptions]]
     turns: ClassVar[tuple[str, ...]]
+    chosen_by: ClassVar[str | None]
+    """The held-out loss by which a checkpoint is chosen where no samples are judged; None: the last one is."""
 
     def __init__(self, space: Space, given: Mapping[str, Space], options: Any) -> None: ...
 
@@ -85,6 +87,15 @@ class Family(Protocol):
 
     def sample(self, given: Given, options: Any, noise: Noise) -> Iterator[Step]:
         """Make one value for each stream of `noise`."""
+        ...
+
+
+@runtime_checkable
+class Filling(Protocol):
+    """A family that can make a part of a value anew and keep the rest: the head of all editing."""
+
+    def fill(self, x: Tensor, where: Tensor, given: Given, options: Any, noise: Noise) -> Iterator[Step]:
+        """Make the positions of `x` (B, *S[, C]) anew at which `where` (B, *S) is True, one way for each stream of `noise`."""
         ...
 
 
