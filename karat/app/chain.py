@@ -18,6 +18,7 @@ MAKES = {
     "run": "karat train SNAPSHOT",
     "evaluation": "karat evaluate RUN",
     "release": "karat release RUN",
+    "export": "karat export RELEASE --to FORMAT -o FOLDER",
     "asset": "karat generate RELEASE",
 }
 
@@ -110,7 +111,7 @@ def links(records: Sequence[Record]) -> tuple[Link, ...]:
 def about(record: Record) -> str:
     """Say in a line what a record is."""
     spec, facts = record.spec, record.facts
-    says = {"source": _source, "snapshot": _snapshot, "run": _run, "evaluation": _evaluation, "asset": _asset}
+    says = {"source": _source, "snapshot": _snapshot, "run": _run, "evaluation": _evaluation, "export": _export, "asset": _asset}
     if record.kind in says:
         return says[record.kind](spec, facts)
     return str(spec.get("title") or "")
@@ -185,9 +186,10 @@ def _of_file(store: Store, path: Path) -> Record:
     """Give the record of what made exactly the bytes of a file; for a changed asset, that of the asset which it says it is."""
     try:
         with path.open("rb") as file:
-            made = store.made(hashlib.file_digest(file, "sha256").hexdigest())
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.", repair="Check the path.") from None
+    made = [*store.made(digest), *(each for each in store.find("export", limit=10_000) if digest in each.facts["files"].values())]
     if made:
         return made[0]
     from karat.material.trust import origin as origins
@@ -238,6 +240,10 @@ def _evaluation(spec: dict[str, Any], facts: dict[str, Any]) -> str:
     figures = facts.get("figures", {})
     told = [f"{name} {figures[name]:.3g}" for name in ("fd/judge", "condition-accuracy/judge") if name in figures]
     return ", ".join([f"{spec.get('samples', 0):,} samples", *told])
+
+
+def _export(spec: dict[str, Any], facts: dict[str, Any]) -> str:
+    return f"{spec.get('to')} in {spec.get('precision')}, {facts.get('bytes', 0):,} bytes"
 
 
 def _asset(spec: dict[str, Any], facts: dict[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""Releases in the forms that other programs run."""
