@@ -19,7 +19,7 @@ from karat.words.registry import Registry
 from karat.words.specs import Spec, Where
 
 T = TypeVar("T")
-Need = Literal["labels", "targets"]
+Need = Literal["labels", "targets", "texts", "references"]
 UNLIMITED = (-float("inf"), float("inf"))
 
 
@@ -99,13 +99,15 @@ class Evaluation(Spec):
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison: features (N, D), reduced values (N, P), and what each value was made from."""
+    """One side of a comparison: features (N, D), reduced values (N, P), what each value was made from, and for texts their words."""
 
     features: Tensor
     pixels: Tensor
     probabilities: Tensor | None = None
     labels: Tensor | None = None
     targets: Tensor | None = None
+    texts: Sequence[str] = ()
+    references: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.features)
@@ -115,7 +117,12 @@ class Side:
         return replace(self, features=features)
 
     def has(self, needs: Sequence[Need]) -> bool:
-        given = {"labels": self.labels is not None and self.probabilities is not None, "targets": self.targets is not None}
+        given: dict[Need, bool] = {
+            "labels": self.labels is not None and self.probabilities is not None,
+            "targets": self.targets is not None,
+            "texts": bool(self.texts),
+            "references": bool(self.references),
+        }
         return all(given[need] for need in needs)
 
 

@@ -1,0 +1,1 @@
+"""Metrics of texts: likelihood, overlap with references, variety, likeness in features, copying."""
