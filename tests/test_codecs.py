@@ -171,7 +171,7 @@ def test_rows_come_back(
 ) -> None:
     path = tmp_path_factory.mktemp("rows") / "x.npy"
     content = (np.random.default_rng(0).random((count, *shape)) * 200).astype(kind)
-    with RowWriter(path, content[0], count) as writer:
+    with RowWriter(path, content[0]) as writer:
         for row in content:
             writer.write(row)
     wanted = [place % count for place in asked]
@@ -187,10 +187,8 @@ def test_rows_come_back(
 
 def test_rows_that_are_not_finished_leave_nothing(tmp_path: Path) -> None:
     row = np.zeros(3, np.float32)
-    with pytest.raises(AssertionError, match="row float64"), RowWriter(tmp_path / "x.npy", row, 2) as writer:
+    with pytest.raises(AssertionError, match="row float64"), RowWriter(tmp_path / "x.npy", row) as writer:
         writer.write(row.astype(np.float64))
-    with pytest.raises(AssertionError, match="1 rows are missing"), RowWriter(tmp_path / "x.npy", row, 2) as writer:
-        writer.write(row)
     assert not list(tmp_path.iterdir())
 
 
@@ -200,13 +198,13 @@ def test_rows_that_are_not_finished_leave_nothing(tmp_path: Path) -> None:
 def encoded(folder: Path, count: int) -> EncodedSplit:
     """Write a split whose pictures are their own numbers."""
     image, label = ImageCodec.fit({"size": 2, "mode": "L"}, []), codec_of("label")
-    with RowWriter(folder / "made.npy", np.zeros((2, 2, 1), np.uint8), count) as made:
+    with RowWriter(folder / "made.npy", np.zeros((2, 2, 1), np.uint8)) as made:
         for number in range(count):
             made.write(np.full((2, 2, 1), number, np.uint8))
-    with RowWriter(folder / "given-label.npy", label.encode("fox"), count) as labels:
+    with RowWriter(folder / "given-label.npy", label.encode("fox")) as labels:
         for number in range(count):
             labels.write(label.encode(label.names[number % 3]))
-    with RowWriter(folder / "keep-label.npy", np.array(True), count) as keep:
+    with RowWriter(folder / "keep-label.npy", np.array(True)) as keep:
         for number in range(count):
             keep.write(np.array(number % 2 == 0))
     return EncodedSplit(folder, image, {"label": label})

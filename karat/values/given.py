@@ -4,7 +4,7 @@ Each given value may be left out of a sample (its `keep` is False): training lea
 with or without them, and guidance can compare the two (Ho & Salimans 2022, arXiv 2207.12598).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -14,10 +14,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Given:
-    """Values by name, each (B, *S[, C]) in its own space, and whether each sample keeps each of them: (B,) booleans."""
+    """Values by name, each (B, *S[, C]) in its own space, and whether each sample keeps each of them: (B,) booleans.
+
+    `weight` (B, *S) says how much each position of what is made counts in the loss; None: all alike.
+    """
 
     values: Mapping[str, Tensor] = field(default_factory=dict)
     keep: Mapping[str, Tensor] = field(default_factory=dict)
+    weight: Tensor | None = None
 
     @classmethod
     def of(cls, **values: Tensor) -> Self:
@@ -30,20 +34,25 @@ class Given:
             name: kept & (torch.rand(len(kept), generator=generator, device=generator.device) >= chance).to(kept.device)
             for name, kept in self.keep.items()
         }
-        return Given(self.values, keep)
+        return Given(self.values, keep, self.weight)
 
     def nothing(self) -> "Given":
         """Leave every value out of every sample."""
-        return Given(self.values, {name: torch.zeros_like(kept) for name, kept in self.keep.items()})
+        return Given(self.values, {name: torch.zeros_like(kept) for name, kept in self.keep.items()}, self.weight)
 
     def rows(self, index: Tensor | slice) -> "Given":
         """Select samples."""
-        return Given({n: v[index] for n, v in self.values.items()}, {n: k[index] for n, k in self.keep.items()})
+        return self._each(lambda tensor: tensor[index])
 
     def joined(self, other: "Given") -> "Given":
         """Put another batch of the same names behind this one."""
         values = {n: torch.cat([v, other.values[n]]) for n, v in self.values.items()}
-        return Given(values, {n: torch.cat([k, other.keep[n]]) for n, k in self.keep.items()})
+        weight = None if self.weight is None or other.weight is None else torch.cat([self.weight, other.weight])
+        return Given(values, {n: torch.cat([k, other.keep[n]]) for n, k in self.keep.items()}, weight)
 
     def to(self, device: torch.device | str) -> "Given":
-        return Given({n: v.to(device) for n, v in self.values.items()}, {n: k.to(device) for n, k in self.keep.items()})
+        return self._each(lambda tensor: tensor.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Given":
+        weight = None if self.weight is None else change(self.weight)
+        return Given({n: change(v) for n, v in self.values.items()}, {n: change(k) for n, k in self.keep.items()}, weight)

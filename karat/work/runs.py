@@ -13,6 +13,7 @@ from torch import Tensor
 from karat.learning.models import Model, ModelSpec
 from karat.material.data.batches import EncodedSplit, TrainingData, condition_kind, condition_of, encode_split
 from karat.material.data.preview import contact_sheet
+from karat.material.data.samples import source_of
 from karat.material.data.snapshots import Snapshot
 from karat.store.placing import write_whole
 from karat.store.store import Store
@@ -45,14 +46,14 @@ def plan_run(
     With an `autoencoder`, a finished run of the family vae, the model learns its latents.
     """
     snapshot = Snapshot.open(store, snapshot_ref)
-    fitted = through(store.get(autoencoder)) if autoencoder else _fitted(store, snapshot, dict(made or {}))
+    fitted = through(store.get(autoencoder)) if autoencoder else _fitted(store, snapshot, dict(made or {}), given)
     space = load_codec(fitted, store.read).space
     conditions = {}
     for name in given:
         sources = (condition_of(sample, name) for sample in snapshot.samples("train"))
         conditions[name] = codecs[condition_kind(name)].fit({}, (source for source in sources if source is not None))
     spaces = {name: codec.space for name, codec in conditions.items()}
-    family, plan, augmentation = cook(space, spaces, dials)
+    family, plan, augmentation = cook(space, spaces, dials, apart=fitted.state.get("packing") == "whole")
     return RunSpec(
         snapshot=snapshot.id,
         made=fitted,
@@ -63,8 +64,14 @@ def plan_run(
     )
 
 
-def _fitted(store: Store, snapshot: Snapshot, options: dict[str, Any]) -> FittedCodec:
-    codec = codecs[options.pop("kind", "image")].fit(options, (store.read(sample.blob) for sample in snapshot.samples("train")))
+def _fitted(store: Store, snapshot: Snapshot, options: dict[str, Any], given: tuple[str, ...]) -> FittedCodec:
+    """Fit the codec of what is made, which follows from what the samples are. Texts share rows, unless each has conditions of its own."""
+    first = next(snapshot.samples("train"), None)
+    if first is not None and first.modality == "text":
+        packing = "single" if given else "whole" if first.in_turns else "stream"
+        options = {"kind": "text", "packing": packing, **options}
+    sources = (source_of(store, sample) for sample in snapshot.samples("train"))
+    codec = codecs[options.pop("kind", "image")].fit(options, sources)
     return FittedCodec(kind=codec.kind, state=codec.state())
 
 
@@ -99,7 +106,8 @@ def _train(store: Store, spec: RunSpec, folder: Path, stop: Callable[[], bool]) 
     train_part, validation = (part_of(store, snapshot, spec, name) for name in ("train", "validation"))
     model = Model(spec.model, seed=plan.seed).to(device_of(plan))
     data = TrainingData(train_part, validation, spec.augment, seed=plan.seed)
-    yardstick = (yield from _stoppable(yardstick_of(store, snapshot, spec), stop)) if plan.judged else None
+    judged = plan.judged and seen(train_part.made).kind == "image"
+    yardstick = (yield from _stoppable(yardstick_of(store, snapshot, spec), stop)) if judged else None
     look = Look(spec, validation, folder, yardstick)
     last: Event | None = None
     for event in train(model, data, plan, folder, look=look, stop=stop):
@@ -166,10 +174,14 @@ class Look:
 
     def _draw(self, values: Tensor, given: Given, step: int) -> None:
         captions = captions_of(given, self.validation.given, len(values))
-        sheet = contact_sheet(zip((seen(self.codec).decode(value) for value in values), captions, strict=True), title=f"step {step}")
-        place = self.folder / "samples"
-        place.mkdir(exist_ok=True)
-        sheet.save(place / f"step-{step:09d}.png")
+        media = [seen(self.codec).decode(value) for value in values]
+        place = self.folder / "samples" / f"step-{step:09d}"
+        place.parent.mkdir(exist_ok=True)
+        if seen(self.codec).kind == "image":
+            contact_sheet(zip(media, captions, strict=True), title=f"step {step}").save(place.with_suffix(".png"))
+        else:
+            texts = (f"{caption}\n{text}" if caption else text for caption, text in zip(captions, media, strict=True))
+            place.with_suffix(".txt").write_text("\n\n---\n\n".join(texts), encoding="utf-8", errors="replace")
 
 
 def captions_of(given: Given, codecs_of: Mapping[str, Codec], count: int) -> list[str]:

@@ -213,6 +213,8 @@ def check(run: Run, data: Data, look: Look | None) -> Event:
         if look is not None:
             run.clock.looked += run.plan.samples if judging else SHOWN
             figures |= look(run.model, run.step, judging)
+        if run.plan.judged == 0 and (name := run.model.family.chosen_by) is not None:
+            figures["choice"] = figures[f"held-out {name}"]
         if figures.get("choice", float("inf")) < run.best.get("choice", float("inf")):
             choose(run, {name: value for name, value in figures.items() if not name.startswith("held-out")})
         if run.step == run.steps and not run.best_weights:

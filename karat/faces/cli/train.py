@@ -37,8 +37,12 @@ def train(
     context: typer.Context,
     snapshot: Annotated[str | None, typer.Argument(metavar="SNAPSHOT", help="What to learn from: an id, an alias, or `latest`.")] = None,
     family: Annotated[
-        str, typer.Option(metavar="FAMILY", help="How to learn: diffusion, vae, gan, autoregressive, or one that a package adds.")
-    ] = "diffusion",
+        str | None,
+        typer.Option(
+            metavar="FAMILY",
+            help="How to learn: diffusion (if left open), autoregressive (for text), vae, gan, or one that a package adds.",
+        ),
+    ] = None,
     given: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="What the model is told: label, numbers, or a column of captions such as text.")
     ] = None,

@@ -26,6 +26,7 @@ class AutoregressiveOptions(FamilyOptions):
     net: TransformerSpec = TransformerSpec()
     bins: int = Field(64, ge=2, description="for spaces of numbers: bins over [-1, 1]")
     leave_out: float = Field(0.1, ge=0, le=1, description="chance that a given value is left out in training")
+    apart: bool = Field(False, description="for rows of several passages: none sees those before it")
 
 
 class AutoregressiveSampling(SamplingOptions):
@@ -45,21 +46,27 @@ class Autoregressive(nn.Module):
     Options: ClassVar[type[FamilyOptions]] = AutoregressiveOptions
     Sampling: ClassVar[type[SamplingOptions]] = AutoregressiveSampling
     turns: ClassVar[tuple[str, ...]] = ("next",)
+    chosen_by: ClassVar[str | None] = "loss"
 
     def __init__(self, space: Space, given: Mapping[str, Space], options: AutoregressiveOptions) -> None:
         super().__init__()
         self.options, self.bridge = options, as_ids(space, options.bins)
-        self.net = CausalTransformer(self.bridge.inner, given, options.net)
+        self.net = CausalTransformer(self.bridge.inner, given, options.net, apart=options.apart)
 
     def trained_in(self, turn: str) -> nn.Module:
         return self.net
 
     def loss(self, turn: str, x: Tensor, given: Given, generator: torch.Generator) -> Loss:
-        error_B = self._error(x, given.dropped(self.options.leave_out, generator))
-        return Loss(error_B.mean(), {"loss": error_B.detach().mean()})
+        error_BN = self.errors(x, given.dropped(self.options.leave_out, generator))
+        loss = error_BN.mean() if given.weight is None else (error_BN * given.weight.flatten(1)).sum() / given.weight.sum().clamp(min=1)
+        return Loss(loss, {"loss": loss.detach()})
 
     def held_out(self, x: Tensor, given: Given, generator: torch.Generator) -> dict[str, Tensor]:
-        return {"loss": self._error(x, given)}
+        error_BN = self.errors(x, given)
+        if given.weight is None:
+            return {"loss": error_BN.mean(1)}
+        weight_BN = given.weight.flatten(1)
+        return {"loss": (error_BN * weight_BN).sum(1) / weight_BN.sum(1).clamp(min=1)}
 
     def sample(self, given: Given, options: AutoregressiveSampling, noise: Noise) -> Iterator[Step]:
         asked = [given] if options.guidance == 1 or not given.values else [given, given.nothing()]
@@ -79,11 +86,11 @@ class Autoregressive(nn.Module):
             if position + 1 == total or (position + 1) % max(1, total // 20) == 0:
                 yield Step(position + 1, total, self.bridge.leave(ids.reshape(-1, *self.bridge.inner.shape)))
 
-    def _error(self, x: Tensor, given: Given) -> Tensor:
-        """Give the mean nats for each id, by sample."""
+    def errors(self, x: Tensor, given: Given) -> Tensor:
+        """Give the nats (B, N) that each id costs."""
         ids_BN = self.bridge.enter(x).flatten(1)
         logits_BNV = self.net(ids_BN, given).float()
-        return F.cross_entropy(logits_BNV.transpose(1, 2), ids_BN, reduction="none").mean(1)
+        return F.cross_entropy(logits_BNV.transpose(1, 2), ids_BN, reduction="none")
 
 
 def choose(logits_BV: Tensor, options: AutoregressiveSampling, noise: Noise) -> Tensor:

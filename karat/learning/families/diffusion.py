@@ -55,6 +55,7 @@ class Diffusion(nn.Module):
     Options: ClassVar[type[FamilyOptions]] = DiffusionOptions
     Sampling: ClassVar[type[SamplingOptions]] = DiffusionSampling
     turns: ClassVar[tuple[str, ...]] = ("flow",)
+    chosen_by: ClassVar[str | None] = None
 
     def __init__(self, space: Space, given: Mapping[str, Space], options: DiffusionOptions) -> None:
         super().__init__()

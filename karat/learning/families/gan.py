@@ -48,6 +48,7 @@ class Gan(nn.Module):
     Options: ClassVar[type[FamilyOptions]] = GanOptions
     Sampling: ClassVar[type[SamplingOptions]] = GanSampling
     turns: ClassVar[tuple[str, ...]] = ("critic", "generator")
+    chosen_by: ClassVar[str | None] = None
 
     def __init__(self, space: Space, given: Mapping[str, Space], options: GanOptions) -> None:
         super().__init__()

@@ -113,6 +113,7 @@ class Vae(nn.Module):
     Options: ClassVar[type[FamilyOptions]] = VaeOptions
     Sampling: ClassVar[type[SamplingOptions]] = VaeSampling
     turns: ClassVar[tuple[str, ...]] = ("autoencode", "prior")
+    chosen_by: ClassVar[str | None] = None
     middle: Tensor
     spread: Tensor
 

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from karat.learning.nets.parts import Attention, Cache, GatedLayer, Norm, TimeEmbedding, coordinates, heads_of, rotary
 from karat.learning.nets.reading import GivenReader, Patches, Read, patch_for, patch_to, tokens_of
@@ -137,27 +138,29 @@ class CausalBlock(nn.Module):
         self.norm_1, self.norm_2 = Norm(width), Norm(width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x_BND: Tensor, turn: Tensor, cache: Cache | None) -> Tensor:
-        x_BND = x_BND + self.dropout(self.attention(self.norm_1(x_BND), turn=turn, causal=x_BND.shape[1] > 1, cache=cache))
+    def forward(self, x_BND: Tensor, turn: Tensor, cache: Cache | None, mask: Tensor | None = None) -> Tensor:
+        causal = mask is None and x_BND.shape[1] > 1
+        x_BND = x_BND + self.dropout(self.attention(self.norm_1(x_BND), turn=turn, mask=mask, causal=causal, cache=cache))
         return x_BND + self.dropout(self.layer(self.norm_2(x_BND)))
 
 
 class CausalTransformer(nn.Module):
     """The next id at each position of a row, after what is given: (B, N) ids → (B, N, V) logits.
 
-    What is given stands before the row: one position for the whole of it, one for each of its tokens.
+    What is given stands before the row: one position for the whole of it, one for each of its tokens. The whole is added to id 0, which
+    opens every row. With `apart`, what stands before another id 0 in a row is not seen from behind it.
     """
 
     turn: Tensor
 
-    def __init__(self, space: Space, given: Mapping[str, Space], spec: TransformerSpec) -> None:
+    def __init__(self, space: Space, given: Mapping[str, Space], spec: TransformerSpec, *, apart: bool = False) -> None:
         super().__init__()
         assert space.vocab is not None
-        self.space = space
+        assert not (apart and given), "rows under conditions hold one value each"
+        self.space, self.apart = space, apart
         self.given = GivenReader(given, spec.width)
         self.enter = nn.Embedding(space.vocab, spec.width)
         nn.init.normal_(self.enter.weight, std=0.02)
-        self.start = nn.Parameter(torch.randn(spec.width) * 0.02)
         axes = len(space.shape)
         self.places = nn.ParameterList(nn.Parameter(torch.randn(n, spec.width) * 0.02) for n in space.shape) if axes > 1 else None
         self.blocks = nn.ModuleList(CausalBlock(spec.width, spec.dropout) for _ in range(spec.depth))
@@ -171,14 +174,15 @@ class CausalTransformer(nn.Module):
     def forward(self, ids_BN: Tensor, given: Given) -> Tensor:
         """Give the logits of every id of whole rows (the last id has no successor and is not read)."""
         x_BND = torch.cat([self.opening(given, len(ids_BN)), self._embed(ids_BN[:, :-1], 1)], 1)
+        mask = apart_mask(ids_BN) if self.apart else None
         for block in self.blocks:
-            x_BND = block(x_BND, self.turn[: x_BND.shape[1]], None)
+            x_BND = block(x_BND, self.turn[: x_BND.shape[1]], None, mask)
         return self.leave(self.norm(x_BND[:, self.lead - 1 :]))
 
     def opening(self, given: Given, count: int) -> Tensor:
         """Give the embeddings (B, lead, D) that come before the first id."""
         read: Read = self.given(given, count)
-        first_B1D = (self.start + read.whole_BD)[:, None] + self._place(torch.zeros(1, dtype=torch.long))
+        first_B1D = (self.enter.weight[0] + read.whole_BD)[:, None] + self._place(torch.zeros(1, dtype=torch.long))
         return first_B1D if read.tokens_BLD is None else torch.cat([read.tokens_BLD, first_B1D], 1)
 
     def step(self, x_BND: Tensor, at: int, caches: list[Cache]) -> Tensor:
@@ -200,6 +204,12 @@ class CausalTransformer(nn.Module):
     def _place(self, positions: Tensor) -> Tensor:
         """Say where in a grid the id to come stands; a row of one axis needs no more than its rotary positions."""
         if self.places is None:
-            return self.start.new_zeros(len(positions), self.start.shape[0])
-        index = torch.unravel_index(positions.to(self.start.device), self.space.shape)
-        return sum((place[i] for place, i in zip(self.places, index, strict=True)), self.start.new_zeros(1))
+            return self.enter.weight.new_zeros(len(positions), self.enter.embedding_dim)
+        index = torch.unravel_index(positions.to(self.enter.weight.device), self.space.shape)
+        return sum((place[i] for place, i in zip(self.places, index, strict=True)), self.enter.weight.new_zeros(1))
+
+
+def apart_mask(ids_BN: Tensor) -> Tensor:
+    """Say which earlier positions (B, 1, N, N) each position may see, when id 0 parts a row of ids into pieces that begin behind it."""
+    piece_BN = F.pad((ids_BN[:, :-1] == 0).cumsum(1), (1, 0))
+    return (piece_BN[:, :, None] == piece_BN[:, None, :]).tril()[:, None]

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import torch
 from torch import Tensor
 
 from karat.learning.families.family import stream_seed
+from karat.material.data.packing import fitted, streamed
 from karat.material.data.rows import Rows, RowWriter
-from karat.material.data.samples import Sample
+from karat.material.data.samples import Sample, source_of
 from karat.material.data.snapshots import Snapshot
 from karat.store.store import Store
 from karat.values.augment import AugmentSpec, augment
@@ -34,18 +36,29 @@ class EncodedSplit:
         self._made = Rows(folder / "made.npy")
         self._given = {name: Rows(folder / f"given-{name}.npy") for name in given}
         self._keep = {name: Rows(folder / f"keep-{name}.npy") for name in given}
+        self._weight = Rows(folder / "weight.npy") if (folder / "weight.npy").exists() else None
 
     def __len__(self) -> int:
         return len(self._made)
 
-    def values(self, indices: Any) -> Tensor:
-        """Give what is to be made at some positions: (B, *S[, C])."""
-        return self.made.value(torch.from_numpy(np.array(self._made.take(indices))))
+    @property
+    def reach(self) -> int:
+        """How far each row may be shifted: rows of a stream may begin anywhere."""
+        return int(self._made.shape[1]) if packing_of(self.made) == "stream" and len(self) > 1 else 1
 
-    def conditions(self, indices: Any) -> Given:
-        """Give what is given there."""
+    def values(self, indices: Any, shift: int = 0) -> Tensor:
+        """Give what is to be made at some positions: (B, *S[, C])."""
+        rows = self._made.windows(indices, shift) if shift else self._made.take(indices)
+        return self.made.value(torch.from_numpy(np.array(rows)))
+
+    def conditions(self, indices: Any, shift: int = 0) -> Given:
+        """Give what is given there, and how much each position counts."""
+        weight = None
+        if self._weight is not None:
+            rows = self._weight.windows(indices, shift) if shift else self._weight.take(indices)
+            weight = torch.from_numpy(np.array(rows)).float()
         values = {name: codec.value(torch.from_numpy(np.array(self._given[name].take(indices)))) for name, codec in self.given.items()}
-        return Given(values, {name: torch.from_numpy(np.array(rows.take(indices))) for name, rows in self._keep.items()})
+        return Given(values, {name: torch.from_numpy(np.array(rows.take(indices))) for name, rows in self._keep.items()}, weight)
 
     def batches(self, size: int = 64) -> Iterator[tuple[Tensor, Given]]:
         """Go through the split once, in its own order."""
@@ -69,7 +82,10 @@ def encode_split(store: Store, snapshot: Snapshot, split: str, made: Codec, give
         shutil.rmtree(temporary, ignore_errors=True)
         try:
             temporary.mkdir(parents=True)
-            _encode(store, snapshot.samples(split), count, temporary, made=made, given=given)
+            if packing_of(made) == "single":
+                _encode(store, snapshot.samples(split), temporary, made=made, given=given)
+            else:
+                _pack(store, snapshot.samples(split), temporary, made)
             if not folder.exists():  # another process may have been first
                 temporary.rename(folder)
         except OSError as error:
@@ -79,7 +95,23 @@ def encode_split(store: Store, snapshot: Snapshot, split: str, made: Codec, give
     return EncodedSplit(folder, made, given)
 
 
-def _encode(store: Store, samples: Iterator[Sample], count: int, folder: Path, *, made: Codec, given: Mapping[str, Codec]) -> None:
+def packing_of(codec: Codec) -> str:
+    """Say how a codec's values fill rows: `single`, one to a row, unless its options say otherwise."""
+    return getattr(getattr(codec, "options", None), "packing", "single")
+
+
+def _pack(store: Store, samples: Iterator[Sample], folder: Path, made: Any) -> None:
+    """Write rows that passages share, with their weights."""
+    pieces = (made.written(source_of(store, sample)) for sample in samples)
+    rows = (streamed if packing_of(made) == "stream" else fitted)(pieces, made.length)
+    first = next(rows)
+    with RowWriter(folder / "made.npy", first[0]) as ids, RowWriter(folder / "weight.npy", first[1]) as weights:
+        for row, weight in chain([first], rows):
+            ids.write(row)
+            weights.write(weight)
+
+
+def _encode(store: Store, samples: Iterator[Sample], folder: Path, *, made: Codec, given: Mapping[str, Codec]) -> None:
     """Write the rows. A condition that its codec cannot take (a label that only held-out samples have) is left out of its sample."""
     blanks = {name: codec.encode(_any_source(codec)) * 0 for name, codec in given.items()}
     with ExitStack() as files:
@@ -87,11 +119,11 @@ def _encode(store: Store, samples: Iterator[Sample], count: int, folder: Path, *
 
         def put(name: str, row: np.ndarray) -> None:
             if name not in writers:
-                writers[name] = files.enter_context(RowWriter(folder / f"{name}.npy", row, count))
+                writers[name] = files.enter_context(RowWriter(folder / f"{name}.npy", row))
             writers[name].write(row)
 
         for sample in samples:
-            put("made", made.encode(store.read(sample.blob)))
+            put("made", made.encode(source_of(store, sample)))
             for name, codec in given.items():
                 row = _condition_row(codec, condition_of(sample, name))
                 put(f"given-{name}", blanks[name] if row is None else row)
@@ -132,8 +164,8 @@ class TrainingData:
         self._orders: dict[int, Tensor] = {}
 
     def batch(self, step: int, size: int, generator: torch.Generator) -> tuple[Tensor, Given]:
-        indices = self._indices(step * size, size)
-        return augment(self.train.values(indices), self.augmentation, generator), self.train.conditions(indices)
+        indices, shift = self._indices(step * size, size), self._shift(step * size // len(self.train))
+        return augment(self.train.values(indices, shift), self.augmentation, generator), self.train.conditions(indices, shift)
 
     def held_out(self) -> Iterator[tuple[Tensor, Given]]:
         return self.validation.batches()
@@ -141,6 +173,10 @@ class TrainingData:
     def _indices(self, first: int, size: int) -> list[int]:
         count = len(self.train)
         return [int(self._order(place // count)[place % count]) for place in range(first, first + size)]
+
+    def _shift(self, passing: int) -> int:
+        """Draw where the rows begin in one pass through the data."""
+        return stream_seed(self.seed, -passing - (1 << 42)) % self.train.reach
 
     def _order(self, passing: int) -> Tensor:
         if passing not in self._orders:

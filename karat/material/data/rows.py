@@ -36,30 +36,46 @@ class Rows:
         parts = [os.pread(handle, self._size, self._offset + int(index) * self._size) for index in indices]
         return np.frombuffer(b"".join(parts), self.dtype).reshape(len(parts), *self.shape[1:])
 
+    def windows(self, indices: Iterable[int], shift: int) -> np.ndarray:
+        """Give rows as if each began `shift` places later in the file; the last one begins where it still ends with it."""
+        width, handle = int(self.shape[1]), self._file and self._file.fileno()
+        firsts = [min(int(index) * width + shift, (len(self) - 1) * width) for index in indices]
+        if handle is None:
+            assert self._whole is not None
+            return np.stack([self._whole.reshape(-1)[first : first + width] for first in firsts])
+        parts = [os.pread(handle, self._size, self._offset + first * self.dtype.itemsize) for first in firsts]
+        return np.frombuffer(b"".join(parts), self.dtype).reshape(len(parts), width)
+
 
 class RowWriter:
     """Writes rows one after the other; the file appears whole, under its name, when the block ends without an error."""
 
-    def __init__(self, path: Path, first: np.ndarray, count: int) -> None:
+    def __init__(self, path: Path, first: np.ndarray) -> None:
         self._path, self._temporary = path, path.with_name(f".{path.name}.{os.getpid()}")
-        self._dtype, self._shape, self._left = first.dtype, first.shape, count
+        self._dtype, self._shape, self._count = first.dtype, first.shape, 0
         self._file = self._temporary.open("wb")
-        header = {"descr": np.lib.format.dtype_to_descr(first.dtype), "fortran_order": False, "shape": (count, *first.shape)}
+        self._head()
+
+    def _head(self) -> None:
+        """Write the header, which has room for any count."""
+        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": (self._count, *self._shape)}
+        self._file.seek(0)
         np.lib.format.write_array_header_1_0(self._file, header)
 
     def write(self, row: np.ndarray) -> None:
         assert (row.shape, row.dtype) == (self._shape, self._dtype), f"row {row.dtype} {row.shape} among {self._dtype} {self._shape}"
         self._file.write(row.tobytes())
-        self._left -= 1
+        self._count += 1
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
+            if kind is None:
+                self._head()
             self._file.close()
             if kind is None:
-                assert self._left == 0, f"{self._left} rows are missing"
                 self._temporary.rename(self._path)
         finally:
             self._temporary.unlink(missing_ok=True)

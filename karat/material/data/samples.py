@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from karat.store.store import Store
+from karat.values.passages import Passage
 from karat.words.errors import DataError
 from karat.words.specs import Spec, canonical, digest_of
 
@@ -19,7 +20,9 @@ class Sample(Spec):
     id: str
     name: str = Field(description="POSIX path inside the source, in Unicode's NFC form")
     blob: str
+    span: tuple[int, int] | None = Field(default=None, description="where in the blob its bytes lie: first, length; None: all of it")
     modality: str = "image"
+    in_turns: bool = Field(default=False, description="for text: its bytes are a conversation in JSON, not a text")
     label: str | None = None
     captions: dict[str, str] = Field(default_factory=dict)
     numbers: dict[str, float] = Field(default_factory=dict)
@@ -27,6 +30,14 @@ class Sample(Spec):
     source: str
     licence: str | None = None
     facts: dict[str, Any] = Field(default_factory=dict)
+
+
+def source_of(store: Store, sample: Sample) -> bytes | Passage:
+    """Give what a codec encodes: the bytes of a picture's file, the passage of a text. Raises DamageError for a damaged blob."""
+    if sample.modality != "text":
+        return store.read(sample.blob)
+    content = store.read(sample.blob) if sample.span is None else store.blobs.part(sample.blob, *sample.span)
+    return Passage.from_bytes(content, in_turns=sample.in_turns)
 
 
 def sample_line(sample: Sample) -> bytes:

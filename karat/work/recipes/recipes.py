@@ -120,6 +120,14 @@ def masked(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
     return Recipe(family={"net": {"kind": "transformer", "width": 4 * width, "depth": 4}}, plan=plan)
 
 
+@recipes.add("autoencoder")
+def autoencoder(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
+    """Rows of ids squeezed into latents and a flow as their prior; chosen by what comes back of held-out rows."""
+    net = {"kind": "transformer", "width": 4 * width, "depth": 2}
+    prior = {"kind": "diffusion", "net": {"kind": "transformer", "width": 4 * width, "depth": 4}, "reach": 3.0}
+    return Recipe(family={"net": net, "prior": prior}, plan={"optimizer": "muon", "rate": 6e-3, "decay": 0.8, "judged": 0})
+
+
 def net_for(space: Space, width: int) -> dict[str, Any]:
     """Give the default net: a convnet for small grids of numbers (folded when longer than 16), a transformer for everything else."""
     if not suits_convnet(space):
