@@ -19,11 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from karat.material.data.checks import REPAIRS, CheckPolicy, Survey, check_sources, surveyed
+from karat.material.data.checks import Survey, check_sources, surveyed
 from karat.material.data.groups import alone, join_keys, join_pairs
 from karat.material.data.importing import ImportOptions, import_source
 from karat.material.data.likeness import hashes, near_groups
 from karat.material.data.metadata import described, metadata_rows
+from karat.material.data.policy import REPAIRS, CheckPolicy
 from karat.material.data.preview import contact_sheet
 from karat.material.data.samples import Sample, samples_of
 from karat.material.data.showing import show

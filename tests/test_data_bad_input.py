@@ -12,9 +12,10 @@ import pytest
 from hardship import as_nobody, file_size_limit
 from PIL import Image
 
-from karat.material.data.checks import CheckPolicy, check_sources
+from karat.material.data.checks import check_sources
 from karat.material.data.importing import ImportOptions, import_source
 from karat.material.data.looking import Lookers
+from karat.material.data.policy import CheckPolicy
 from karat.material.data.samples import Sample, samples_of
 from karat.material.data.snapshots import Snapshot, SnapshotSpec, make_snapshot
 from karat.material.data.sources import readable

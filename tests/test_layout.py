@@ -43,6 +43,7 @@ CONFINED = {
     "schedulefree": ("work.optimizers",),
     "sacrebleu": ("material.metrics.texts.overlap",),
     "sklearn": ("app.demo", "material.metrics.texts.features"),
+    "rensa": ("material.data.texts.likeness",),
     "yaml": ("words.specs", "app.settings", "app.training"),
     "torch": ("values", "learning", "material", "work", "app"),
 }

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from karat.app.chain import find
-from karat.material.data.checks import CheckPolicy, check_sources
+from karat.material.data.checks import check_sources
 from karat.material.data.importing import ImportOptions, import_source
+from karat.material.data.policy import CheckPolicy
 from karat.material.data.samples import Sample, samples_of
 from karat.material.data.showing import Overview, show
 from karat.material.data.snapshots import Snapshot, SnapshotSpec, make_snapshot
@@ -27,18 +28,20 @@ __all__ = ["ImportOptions", "Overview", "SnapshotWish", "check", "import_source"
 
 
 class SnapshotWish(Spec):
-    """How a snapshot differs from the usual one: findings that also leave a sample out, findings that do not, shares of the splits."""
+    """How a snapshot differs from the usual one: findings that leave a sample out or do not, shares of the splits, what is kept apart."""
 
     seed: int = 0
     drop: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     fractions: dict[str, float] = {}
     policy: dict[str, Any] = {}
+    apart: tuple[str, ...] = ()
 
     def spec(self, sources: Sequence[str]) -> SnapshotSpec:
         """Give the whole spec for some sources."""
         policy = policy_of(self.policy, self.drop, self.keep)
-        return SnapshotSpec(sources=tuple(sources), policy=policy, fractions=Fractions.from_values(dict(self.fractions)), seed=self.seed)
+        fractions = Fractions.from_values(dict(self.fractions))
+        return SnapshotSpec(sources=tuple(sources), policy=policy, fractions=fractions, apart=self.apart, seed=self.seed)
 
 
 def policy_of(changes: dict[str, Any], drop: Sequence[str] = (), keep: Sequence[str] = ()) -> CheckPolicy:

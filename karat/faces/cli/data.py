@@ -61,6 +61,10 @@ def snapshot(
     fraction: Annotated[
         list[str] | None, typer.Option(metavar="SPLIT=SHARE", help="The share of train, validation, test or judge.")
     ] = None,
+    apart: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Keep equal values of this column on one side of the split, as in author."),
+    ] = None,
     change: Set = None,
 ) -> None:
     """Clean and split sources into a snapshot, which never changes. Near duplicates stay on one side of the split."""
@@ -76,6 +80,7 @@ def snapshot(
             "keep": keep or (),
             "fractions": dict(pairs(fraction or (), option="--fraction")),
             "policy": settings(change or ()),
+            "apart": apart or (),
         }
     )
     end = follow(data.snapshot(face.store(), refs, wish, alias=name), face.teller())

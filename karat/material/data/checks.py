@@ -1,88 +1,61 @@
 """Checking data: every finding names a sample, says what was noticed and how to repair it. Nothing is dropped silently, and nothing fails.
 
-A survey keeps a few hundred bytes for each sample (its print, and numbers for its label, group and blob), whatever the size of its file.
+A survey keeps a few hundred bytes for each sample (a print, and what names its label, group and content), whatever the size of its file.
+What is looked for in a picture or in a text, its inspection knows; what samples of all modalities have in common stands here.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from itertools import groupby
+from typing import Any
 
 import numpy as np
-from pydantic import Field, field_validator
+from numpy.typing import NDArray
 
 from karat.material.data.groups import Groups, alone, join_keys
-from karat.material.data.likeness import is_flat, near_groups
-from karat.material.data.looking import LOOK, MAX_PIXELS, SIDE
+from karat.material.data.inspecting import Inspection, PictureInspection
+from karat.material.data.policy import REPAIRS, CheckPolicy
 from karat.material.data.samples import Sample, batches, samples_of
+from karat.material.data.texts.inspecting import TextInspection
 from karat.store.store import Store
+from karat.words.errors import SpecError
 from karat.words.events import Event, Finding, Finished, Progress, Started
-from karat.words.specs import Spec
 
 BATCH = 500
-REPAIRS = {
-    "empty": "Copy the file again, or delete it.",
-    "unreadable": "Delete the file, or replace it by a picture.",
-    "truncated": "Copy the file again from where it came.",
-    "bomb": "Scale the picture down, or delete it.",
-    "too-small": "Replace it by a larger one, or allow smaller ones with min_side.",
-    "odd-aspect": "Crop it; it will be squeezed or cut otherwise.",
-    "blank": "Delete it if it is not meant to be of one colour.",
-    "missing-caption": "Write a caption, or train without captions.",
-    "exact-duplicate": "Delete one of them; a snapshot keeps the first.",
-    "label-conflict": "Decide on one label; a snapshot keeps the first of the two files.",
-    "near-duplicate": "Nothing need be done: a snapshot keeps both on one side of the split.",
-    "class-imbalance": "Add samples of this class, or expect it to be learnt less well.",
-}
-
-
-class CheckPolicy(Spec):
-    """What is noticed, and which findings leave a sample out of a snapshot."""
-
-    min_side: int = Field(default=8, ge=1, description="pixels that the shorter side has at least")
-    max_aspect: float = Field(default=4.0, gt=1, description="how many times longer one side may be than the other")
-    max_pixels: int = Field(default=MAX_PIXELS, ge=1, description="pixels that a picture may unfold to")
-    max_imbalance: float = Field(default=10.0, gt=1, description="how many times more samples one class may have than another")
-    near_distance: float = Field(default=0.07, ge=0, le=1, description="how far near duplicates may differ, 0 for not looking for any")
-    drop: tuple[str, ...] = Field(
-        default=("bomb", "empty", "exact-duplicate", "too-small", "truncated", "unreadable"),
-        description="the checks whose findings leave a sample out",
-    )
-
-    @field_validator("drop")
-    @classmethod
-    def _known(cls, drop: tuple[str, ...]) -> tuple[str, ...]:
-        for check in drop:
-            if check not in REPAIRS:
-                raise ValueError(f"there is no check called {check!r}; known are {', '.join(sorted(REPAIRS))}")
-        return tuple(sorted(set(drop)))
+INSPECTIONS: dict[str, type[PictureInspection] | type[TextInspection]] = {"image": PictureInspection, "text": TextInspection}
 
 
 class Survey:
-    """What the checks remember of the samples that they have seen, in order."""
+    """What the checks remember of the samples that they have seen, in order. `apart` names columns by which a split is kept apart."""
 
-    def __init__(self, policy: CheckPolicy) -> None:
+    def __init__(self, policy: CheckPolicy, *, apart: Sequence[str] = ()) -> None:
         self.policy = policy
         self.ids: list[str] = []
         self.names: list[str] = []
         self.labels: list[str | None] = []
         self.given: list[str | None] = []
-        self.blobs: list[str] = []
+        self.contents: list[str] = []
         self.captioned: list[bool] = []
         self.dropped: dict[int, Finding] = {}
-        self._prints: list[bytes] = []
-        self._sides: list[int] = []
+        self._apart: dict[str, list[int | None]] = {column: [] for column in apart}
+        self._inspections: dict[str, Inspection] = {}
+        self._members: dict[str, list[int]] = {}
         self._likeness = alone(0)
 
     def read(self, store: Store, refs: Sequence[str]) -> Iterator[Event]:
-        """Take in the samples of some sources; yield what is found about each by itself."""
+        """Take in the samples of some sources; yield what is found about each by itself. Raises SpecError for a column that none has."""
         total = sum(store.get(ref).facts.get("samples", 0) for ref in refs)
+        columns: set[str] = set()
         for ref in refs:
             for some in batches(samples_of(store, ref), BATCH):
-                looks = store.files.looks({sample.blob for sample in some}, look=LOOK)
-                for sample in some:
-                    print = looks[sample.blob].print if sample.blob in looks else None
-                    yield from self._add(sample, print)
+                for modality, alike in groupby(some, lambda sample: sample.modality):
+                    yield from self._look(store, modality, list(alike))
+                if self._apart:
+                    columns.update(*(_columns(sample) for sample in some))
                 yield Progress(done=len(self.ids), total=total)
+        for column, values in self._apart.items():
+            if not any(value is not None for value in values):
+                raise SpecError(f"No sample has a column {column}.", repair=f"Their columns are: {', '.join(sorted(columns))}.")
 
     def compare(self) -> Iterator[Event]:
         """Yield what is found between samples: duplicates, uneven classes, captions that some have and others lack."""
@@ -92,21 +65,34 @@ class Survey:
         yield from self._balance()
 
     def groups(self) -> Groups:
-        """Give the groups that no split may part: near duplicates, equal files, and the groups that the data names."""
-        return join_keys(join_keys(self._likeness, self.blobs), self.given)
+        """Give the groups that no split may part: near duplicates, copies, and the groups that the data or `apart` names."""
+        groups = join_keys(join_keys(self._likeness, self.contents), self.given)
+        for values in self._apart.values():
+            groups = join_keys(groups, values)
+        return groups
 
-    def _add(self, sample: Sample, print: bytes | None) -> Iterator[Finding]:
-        number = len(self.ids)
-        self.ids.append(sample.id)
-        self.names.append(sample.name)
-        self.labels.append(sample.label)
-        self.given.append(None if sample.group is None else f"{sample.source}:{sample.group}")
-        self.blobs.append(sample.blob)
-        self.captioned.append(bool(sample.captions))
-        self._prints.append(print or bytes(SIDE * SIDE))
-        self._sides.append(min(sample.facts.get("width", 0), sample.facts.get("height", 0)))
-        for check, message in _about(sample, self.policy):
-            yield self._finding(number, check, message)
+    def figures(self) -> dict[str, int]:
+        """Give what was counted beside findings, such as the texts of each language."""
+        return {name: count for inspection in self._inspections.values() for name, count in inspection.figures().items()}
+
+    def _look(self, store: Store, modality: str, samples: list[Sample]) -> Iterator[Finding]:
+        if modality not in self._inspections:
+            self._inspections[modality] = INSPECTIONS[modality](self.policy)
+        members = self._members.setdefault(modality, [])
+        for sample, seen in zip(samples, self._inspections[modality].look(store, samples), strict=True):
+            number = len(self.ids)
+            members.append(number)
+            self.ids.append(sample.id)
+            self.names.append(sample.name)
+            self.labels.append(sample.label)
+            self.given.append(None if sample.group is None else f"{sample.source}:{sample.group}")
+            self.contents.append(seen.content)
+            self.captioned.append(bool(sample.captions))
+            for column, values in self._apart.items():
+                value = _columns(sample).get(column)
+                values.append(None if value is None else hash(str(value)))
+            for check, message in seen.noticed:
+                yield self._finding(number, check, message)
 
     def _finding(self, number: int, check: str, message: str) -> Finding:
         drops = check in self.policy.drop
@@ -115,32 +101,40 @@ class Survey:
             self.dropped.setdefault(number, finding)
         return finding
 
+    def _kept(self, modality: str) -> NDArray[np.intp]:
+        """Give the places among the samples of a modality of those that are not left out."""
+        return np.array([place for place, number in enumerate(self._members[modality]) if number not in self.dropped], np.intp)
+
     def _exact(self) -> Iterator[Finding]:
         first: dict[str, int] = {}
-        for number, blob in enumerate(self.blobs):
+        copied = {number: self._inspections[name].copied for name, members in self._members.items() for number in members}
+        for number, content in enumerate(self.contents):
             if number in self.dropped:
                 continue
-            one = first.setdefault(blob, number)
+            one = first.setdefault(content, number)
             if one == number:
                 continue
             if self.labels[one] != self.labels[number]:
-                message = f"It is {self.names[one]} byte for byte, which is labelled {self.labels[one]}, not {self.labels[number]}."
+                message = f"It is {self.names[one]} {copied[number]}, which is labelled {self.labels[one]}, not {self.labels[number]}."
                 yield self._finding(number, "label-conflict", message)
-            yield self._finding(number, "exact-duplicate", f"It is {self.names[one]} byte for byte.")
+            yield self._finding(number, "exact-duplicate", f"It is {self.names[one]} {copied[number]}.")
 
     def _near(self) -> Iterator[Event]:
-        kept = np.array([number for number in range(len(self.ids)) if number not in self.dropped], np.intp)
-        prints = np.frombuffer(b"".join(self._prints), np.uint8).reshape(-1, SIDE, SIDE)[kept]
-        self._prints.clear()
         self._likeness = alone(len(self.ids))
-        for number in kept[is_flat(prints)].tolist():
-            yield self._finding(number, "blank", "It is of one colour.")
-        for done, within in near_groups(prints, np.array(self._sides)[kept], distance=self.policy.near_distance):
-            yield Progress(done=done, total=len(kept))
-            self._likeness[kept] = kept[within]
-        for number in kept.tolist():
-            if (one := int(self._likeness[number])) != number and self.blobs[one] != self.blobs[number]:
-                yield self._finding(number, "near-duplicate", f"It looks like {self.names[one]}.")
+        for modality, inspection in self._inspections.items():
+            numbers = np.array(self._members[modality], np.intp)
+            kept = self._kept(modality)
+            for about, check, message in inspection.overall(kept):
+                if isinstance(about, int):
+                    yield self._finding(int(numbers[about]), check, message)
+                else:
+                    yield Finding(check=check, sample=about, message=message, repair=REPAIRS[check])
+            for done, within in inspection.near(kept):
+                yield Progress(done=done, total=len(kept))
+                self._likeness[numbers[kept]] = numbers[kept][within]
+            for number in numbers[kept].tolist():
+                if (one := int(self._likeness[number])) != number and self.contents[one] != self.contents[number]:
+                    yield self._finding(number, "near-duplicate", f"It {inspection.alike} {self.names[one]}.")
 
     def _captions(self) -> Iterator[Finding]:
         if any(self.captioned):
@@ -166,7 +160,7 @@ def check_sources(store: Store, refs: Sequence[str], *, policy: CheckPolicy | No
         counts.update([event.check] if isinstance(event, Finding) else ())
         yield event
     summary = f"{counts.total()} findings about {len(survey.ids)} samples; {len(survey.dropped)} samples would be left out."
-    figures = {"samples": len(survey.ids), "findings": counts.total(), "left_out": len(survey.dropped), **counts}
+    figures = {"samples": len(survey.ids), "findings": counts.total(), "left_out": len(survey.dropped), **counts, **survey.figures()}
     yield Finished(what="check", summary=summary, figures={name: float(value) for name, value in figures.items()})
 
 
@@ -176,15 +170,7 @@ def surveyed(store: Store, refs: Sequence[str], survey: Survey) -> Iterator[Even
     yield from survey.compare()
 
 
-def _about(sample: Sample, policy: CheckPolicy) -> Iterator[tuple[str, str]]:
-    problem = cast(dict[str, Any] | None, sample.facts.get("problem"))
-    if problem:
-        yield problem["check"], problem["message"]
-        return
-    width, height = sample.facts["width"], sample.facts["height"]
-    if width * height > policy.max_pixels:
-        yield "bomb", f"It has {width * height} pixels."
-    if min(width, height) < policy.min_side:
-        yield "too-small", f"It has {width} x {height} pixels."
-    if max(width, height) > policy.max_aspect * min(width, height):
-        yield "odd-aspect", f"It has {width} x {height} pixels."
+def _columns(sample: Sample) -> dict[str, Any]:
+    """Give the values of a sample by the names of their columns."""
+    own = {"name": sample.name, "label": sample.label, "group": sample.group, "source": sample.source, "licence": sample.licence}
+    return {**own, **sample.facts, **sample.numbers, **sample.captions}

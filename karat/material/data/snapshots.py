@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from karat.material.data.checks import CheckPolicy, Survey, surveyed
+from karat.material.data.checks import Survey, surveyed
+from karat.material.data.policy import CheckPolicy
 from karat.material.data.samples import Sample, sample_line, samples_of
 from karat.material.data.split import SPLIT_NAMES, Fractions, split
 from karat.store.records import Record
@@ -32,6 +33,7 @@ class SnapshotSpec(Spec):
     sources: tuple[str, ...] = Field(min_length=1, description="ids of the sources")
     policy: CheckPolicy = CheckPolicy()
     fractions: Fractions = Fractions()
+    apart: tuple[str, ...] = Field(default=(), description="columns whose equal values stay on one side of the split, such as author")
     seed: int = Field(default=0, ge=0, description="the split and the order are drawn from it")
 
 
@@ -85,7 +87,7 @@ def make_snapshot(store: Store, spec: SnapshotSpec) -> Iterator[Event]:
         raise SpecError("A source is given twice.", repair="Give each source once.")
     spec = spec.changed(sources=sources)
     yield Started(what="snapshot", unit="samples")
-    survey = Survey(spec.policy)
+    survey = Survey(spec.policy, apart=spec.apart)
     checks: Counter[str] = Counter()
     for event in surveyed(store, sources, survey):
         checks.update([event.check] if isinstance(event, Finding) else ())
@@ -93,6 +95,7 @@ def make_snapshot(store: Store, spec: SnapshotSpec) -> Iterator[Event]:
     places = _places(survey, spec)
     index = _write(store, spec, survey, places)
     facts = {"counts": index["counts"], "left_out": len(survey.dropped), "findings": dict(checks), "licences": index.pop("licences")}
+    facts |= {"figures": survey.figures()} if survey.figures() else {}
     snapshot = store.record("snapshot", made=store.put(canonical(index)), made_from=sources, spec=spec, facts=facts)
     yield from _empty_splits(index["counts"], spec)
     counts = ", ".join(f"{count} {name}" for name, count in index["counts"].items())
