@@ -1,0 +1,307 @@
+"""An exported language model writes what Karat's own writes, id for id, in the program that it was exported for; a changed weight shows."""
+
+import importlib.util
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import SPACES, awaken, codec_of, model_of
+
+from karat.app.chain import show
+from karat.app.exporting import export_release
+from karat.learning.models import Model, ModelSpec
+from karat.material.data.packing import fitted, streamed
+from karat.material.releases import SigningKey, write_release
+from karat.store.store import Store
+from karat.values.codecs.text import TextCodec
+from karat.values.given import Given
+from karat.values.passages import Passage
+from karat.values.tensors import tensor_bytes
+from karat.words.errors import NotFoundError, SpecError, StoreError
+from karat.work.export.language import LanguageModel, exporters
+from karat.work.generation import Ready
+from karat.work.plans import FittedCodec, RunSpec, TrainingPlan
+
+THINGS = ["fox", "whale", "heron", "stone", "river", "colour", "lamp", "book"]
+TEXTS = [f"The {thing} is {how}, isn't it?\nI saw 12 of  them." for thing in THINGS for how in ("red", "blue", "old")]
+TALKS = [
+    Passage.answer(f"{thing}是什么？", f"{thing}是{how}的。", system="请回答")
+    for thing in ("狐狸", "鲸鱼", "石头")
+    for how in ("红", "蓝", "老")
+]
+FORMS = {"bpe": {"units": "bpe", "vocab": 300, "packing": "stream"}, "characters": {"units": "characters", "packing": "whole"}}
+NEW = 16
+Writer = Callable[[Sequence[list[int]]], list[list[int]]]
+
+
+@cache
+def taught(form: str) -> Ready:
+    """Give a tiny model that has learnt its texts a little, so that it is sure of what comes next."""
+    passages: list = TEXTS if form == "bpe" else TALKS
+    codec = TextCodec.fit({**FORMS[form], "length": 48}, passages)
+    pieces = [codec.written(passage) for passage in passages]
+    rows, weights = zip(*(streamed if form == "bpe" else fitted)(pieces, codec.length), strict=True)
+    family = {"kind": "autoregressive", "net": {"kind": "transformer", "width": 64, "depth": 2}, "apart": form == "characters"}
+    model = awaken(Model(ModelSpec.from_values({"space": codec.space, "family": family})))
+    ids, given = torch.from_numpy(np.stack(rows)).long(), Given(weight=torch.from_numpy(np.stack(weights)).float())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(40):
+        optimizer.zero_grad()
+        model.family.loss("next", ids, given, torch.Generator()).total.backward()
+        optimizer.step()
+    return Ready(model.eval(), codec, {})
+
+
+@pytest.fixture(scope="module", params=list(FORMS))
+def ready(request) -> Ready:
+    return taught(request.param)
+
+
+def prompts_of(ready: Ready) -> list[list[int]]:
+    """Give 20 prompts of four lengths; the first is empty."""
+    texts = TEXTS if ready.made.options.units == "bpe" else [talk.plain() for talk in TALKS] * 3
+    return [ready.made.ids(text)[: (0, 3, 7, 12)[place % 4]] for place, text in enumerate(texts[:20])]
+
+
+def own(ready: Ready) -> Writer:
+    """Give Karat's own greedy writing, in its plainest form: the whole row anew for every id."""
+
+    def write(prompts: Sequence[list[int]]) -> list[list[int]]:
+        made = []
+        for prompt in prompts:
+            ids = list(prompt)
+            while len(ids) < len(prompt) + NEW and not set(ids[len(prompt) :]) & set(LanguageModel.of(ready).ends):
+                with torch.inference_mode():
+                    logits = ready.model.family.net(torch.tensor([[*ids, 0]]), Given())[0, -1]
+                first, second = logits.topk(2).values
+                assert first - second > 1e-4, "the test needs a model that is sure"
+                ids.append(int(logits.argmax()))
+            made.append(until_end(ids[len(prompt) :], ready))
+        return made
+
+    return write
+
+
+def until_end(ids: Sequence[int], ready: Ready) -> list[int]:
+    ends = LanguageModel.of(ready).ends
+    return list(ids)[: next((place for place, id in enumerate(ids) if id in ends), len(ids))]
+
+
+def by_transformers(folder: Path, ready: Ready, **options) -> Writer:
+    """Load with transformers, which ends where the folder's own generation config says."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, **options).eval()
+
+    def write(prompts: Sequence[list[int]]) -> list[list[int]]:
+        made = []
+        for prompt in prompts:
+            ids = torch.tensor([[0, *prompt]])
+            with torch.inference_mode():
+                row = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=NEW, top_k=None)
+            made.append(until_end(row[0, ids.shape[1] :].tolist(), ready))
+        return made
+
+    return write
+
+
+def by_gguf(folder: Path, ready: Ready) -> Writer:
+    """Load with llama.cpp where it is installed, else with the reader of GGUF in transformers."""
+    if importlib.util.find_spec("llama_cpp") is None:
+        from transformers import Qwen3Config
+
+        exporters["hf"].write(LanguageModel.of(ready), folder, "float32")
+        config = Qwen3Config.from_pretrained(folder)
+        (folder / "model.safetensors").unlink()
+        return by_transformers(folder, ready, gguf_file="model.gguf", config=config)
+    from llama_cpp import Llama
+
+    model = Llama(str(folder / "model.gguf"), n_ctx=ready.made.length, n_threads=1, verbose=False)
+
+    def write(prompts: Sequence[list[int]]) -> list[list[int]]:
+        made = []
+        for prompt in prompts:
+            ids = [id for id, _ in zip(model.generate([0, *prompt], temp=0.0, top_k=1, repeat_penalty=1.0), range(NEW), strict=False)]
+            made.append(until_end(ids, ready))
+        return made
+
+    return write
+
+
+def by_ctranslate2(folder: Path, ready: Ready) -> Writer:
+    import ctranslate2
+
+    generator = ctranslate2.Generator(str(folder), intra_threads=1)
+    names = json.loads((folder / "vocabulary.json").read_text())
+    ends = [names[id] for id in LanguageModel.of(ready).ends]
+
+    def write(prompts: Sequence[list[int]]) -> list[list[int]]:
+        options = {"max_length": NEW, "include_prompt_in_result": False, "end_token": ends}
+        made = [generator.generate_batch([[names[id] for id in (0, *prompt)]], **options) for prompt in prompts]
+        return [result.sequences_ids[0] for (result,) in made]
+
+    return write
+
+
+def by_onnxruntime(folder: Path, ready: Ready) -> Writer:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
+    heads, width = LanguageModel.of(ready).heads, LanguageModel.of(ready).head_width
+
+    def write(prompts: Sequence[list[int]]) -> list[list[int]]:
+        """Write all at once: shorter prompts are filled up on the left with positions that the mask hides."""
+        longest = max(map(len, prompts)) + 1
+        ids = np.array([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
+        mask = np.array([[0] * (longest - 1 - len(prompt)) + [1] * (len(prompt) + 1) for prompt in prompts])
+        past = [np.zeros((len(prompts), heads, 0, width), np.float32)] * (len(names) - 3)
+        made = np.empty((len(prompts), 0), int)
+        for _ in range(NEW):
+            places = (mask.cumsum(1) - 1).clip(0)[:, -ids.shape[1] :]
+            logits, *past = session.run(None, dict(zip(names, [ids, mask, places, *past], strict=True)))
+            ids = logits[:, -1:].argmax(-1)
+            made, mask = np.concatenate([made, ids], 1), np.concatenate([mask, np.ones_like(ids)], 1)
+        return [until_end(row, ready) for row in made.tolist()]
+
+    return write
+
+
+RUNTIMES = {"hf": by_transformers, "gguf": by_gguf, "ctranslate2": by_ctranslate2, "onnx": by_onnxruntime}
+
+
+def written(language: LanguageModel, to: str, folder: Path, precision: str = "float32") -> Path:
+    folder.mkdir()
+    exporters[to].write(language, folder, precision)
+    return folder
+
+
+def test_every_format_has_a_runtime_here():
+    assert set(RUNTIMES) == set(exporters)
+
+
+@pytest.mark.parametrize("to", RUNTIMES)
+def test_the_same_ids_as_karats_own_and_a_changed_weight_shows(ready, to, tmp_path):
+    language, prompts = LanguageModel.of(ready), prompts_of(ready)
+    expected = own(ready)(prompts)
+    assert RUNTIMES[to](written(language, to, tmp_path / "same"), ready)(prompts) == expected
+    name = "model.layers.1.self_attn.q_norm.weight"
+    changed = replace(language, weights={**language.weights, name: -3 * language.weights[name].flip(0)})
+    assert RUNTIMES[to](written(changed, to, tmp_path / "changed"), ready)(prompts) != expected
+
+
+def test_every_weight_reaches_the_gguf_reader(ready, tmp_path):
+    import gguf
+
+    language = LanguageModel.of(ready)
+    reader = gguf.GGUFReader(written(language, "gguf", tmp_path / "gguf") / "model.gguf")
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN3, language.depth)
+    read = {tensor.name: tensor.data for tensor in reader.tensors}
+    assert len(read) == len(language.weights)
+    for name, weight in language.weights.items():
+        assert np.array_equal(read[names.get_name(name, try_suffixes=(".weight",))], weight.numpy())
+    tokens = reader.fields["tokenizer.ggml.tokens"].contents()
+    assert len(tokens) == language.vocab
+    assert reader.fields["tokenizer.ggml.bos_token_id"].contents() == 0
+
+
+@pytest.mark.parametrize(("to", "precision"), [(to, each) for to, exporter in exporters.items() for each in exporter.precisions[1:]])
+def test_fewer_bits_for_each_number_make_a_smaller_file(ready, to, precision, tmp_path):
+    language = LanguageModel.of(ready)
+    wide, narrow = (written(language, to, tmp_path / each, each) for each in ("float32", precision))
+    biggest = [max(path.stat().st_size for path in folder.iterdir()) for folder in (wide, narrow)]
+    assert biggest[1] < 0.75 * biggest[0]
+    if (to, precision) == ("hf", "bfloat16"):
+        from transformers import AutoModelForCausalLM
+
+        assert AutoModelForCausalLM.from_pretrained(narrow).dtype == torch.bfloat16
+
+
+def test_transformers_reads_texts_and_conversations_as_karat_does(ready, tmp_path):
+    from transformers import AutoTokenizer
+
+    codec, folder = ready.made, written(LanguageModel.of(ready), "hf", tmp_path / "hf")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for text in (*TEXTS[:3], TALKS[0].plain(), "e\u0301 and é, 12 34\n\n  €", ""):
+        ids = tokenizer(text)["input_ids"]
+        assert ids == [0, *codec.ids(text)]
+        assert tokenizer.decode(ids, skip_special_tokens=True) == codec.text(codec.ids(text))
+    assert (tokenizer.chat_template is not None) == (codec.options.packing == "whole")
+    if tokenizer.chat_template:
+        opening = TALKS[0].opening()
+        messages = [{"role": turn.role, "content": turn.text} for turn in opening.turns]
+        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        assert ids == [0, *codec.prompt(opening)]
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory) -> Path:
+    """Give a release file of a text model."""
+    folder, ready = tmp_path_factory.mktemp("released"), taught("bpe")
+    made = FittedCodec(kind="text", state=ready.made.state())
+    spec = RunSpec(snapshot="0" * 64, made=made, model=ready.model.spec, plan=TrainingPlan(steps=1))
+    parts = {
+        "model.safetensors": tensor_bytes(ready.model.state_dict()),
+        "spec.json": spec.to_json().encode(),
+        "card.md": b'---\nlicense: "CC0-1.0"\n---\n# Writer\n',
+        "lineage.json": b'{"licences":{"CC0-1.0":["texts"]},"records":[]}',
+    }
+    write_release(folder / "writer.karat", parts, key=SigningKey.at(folder), facts={"title": "Writer"})
+    return folder / "writer.karat"
+
+
+def test_the_command_writes_a_folder_that_says_where_it_comes_from(shell, released):
+    told = shell.well("export", released, "--to", "hf", "-o", "out", "--json")
+    out, store = shell.folder / "out", Store.open(shell.store)
+    assert (out / "README.md").read_bytes().startswith(b"---\nlicense")
+    assert json.loads((out / "lineage.json").read_text())["licences"] == {"CC0-1.0": ["texts"]}
+    chain = show(store, told.result)
+    assert (chain.record.kind, chain.came_from[0].kind) == ("export", "release")
+    assert json.loads((out / "karat.json").read_text())["release"] == store.get(chain.came_from[0].id).spec["digest"]
+    assert set(chain.record.facts["files"]) == {path.name for path in out.iterdir()}
+    assert show(store, str(out / "model.safetensors")).record.id == told.result
+    assert "hf in float32" in chain.about
+    assert shell.well("export", released, "--to", "hf", "-o", "again", "--json").result == told.result
+
+
+def test_what_cannot_be_exported_is_refused_with_the_reason(shell, released, tmp_path, monkeypatch):
+    store = Store.open(shell.store)
+    assert "There is no export format called 'pdf'" in shell.refused("export", released, "--to", "pdf", "-o", "out")
+    assert "does not keep numbers as int8" in shell.refused("export", released, "--to", "onnx", "--precision", "int8", "-o", "out")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("mine")
+    with pytest.raises(StoreError, match="exists already"):
+        list(export_release(store, str(released), tmp_path / "full", to="hf"))
+    monkeypatch.setitem(__import__("sys").modules, "gguf", None)
+    with pytest.raises(NotFoundError, match="needs the library gguf"):
+        list(export_release(store, str(released), tmp_path / "out", to="gguf"))
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_only_language_models_of_this_shape_are_exported():
+    text = codec_of("text")
+    for ready, reason in (
+        (Ready(model_of("autoregressive/transformer", SPACES["image"]), codec_of("image"), {}), "makes images"),
+        (Ready(model_of("diffusion/transformer", text.space), text, {}), "family diffusion"),
+        (
+            Ready(
+                model_of("autoregressive/transformer", text.space, {"label": codec_of("label").space}), text, {"label": codec_of("label")}
+            ),
+            "label",
+        ),
+    ):
+        with pytest.raises(SpecError, match=reason):
+            LanguageModel.of(ready)
+
+
+def test_gguf_refuses_a_vocabulary_that_it_would_misread(tmp_path):
+    codec = TextCodec.fit({"units": "characters", "packing": "stream", "length": 8}, ["a ▁ b"])
+    model = Model(ModelSpec.from_values({"space": codec.space, "family": {"kind": "autoregressive", "net": {"width": 16, "depth": 1}}}))
+    with pytest.raises(SpecError, match="reads as a space"):
+        written(LanguageModel.of(Ready(model, codec, {})), "gguf", tmp_path / "gguf")
