@@ -14,6 +14,8 @@ from karat.material.data.samples import Sample, samples_of
 from karat.material.data.showing import Overview, show
 from karat.material.data.snapshots import Snapshot, SnapshotSpec, make_snapshot
 from karat.material.data.split import Fractions
+from karat.material.data.texts.anonymising import Anonymising
+from karat.material.data.texts.anonymising import anonymise as anonymise_source
 from karat.store.placing import write_whole
 from karat.store.records import Record
 from karat.store.store import Store
@@ -24,7 +26,18 @@ from karat.words.specs import Spec
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["ImportOptions", "Overview", "SnapshotWish", "check", "import_source", "overview", "preview", "snapshot"]
+__all__ = [
+    "Anonymising",
+    "ImportOptions",
+    "Overview",
+    "SnapshotWish",
+    "anonymise",
+    "check",
+    "import_source",
+    "overview",
+    "preview",
+    "snapshot",
+]
 
 
 class SnapshotWish(Spec):
@@ -63,6 +76,11 @@ def snapshot(store: Store, refs: Sequence[str], wish: SnapshotWish, *, alias: st
             store.alias(alias, event.result)
             event = event.changed(summary=f"{event.summary} It is called {alias}.")
         yield event
+
+
+def anonymise(store: Store, ref: str, wish: Anonymising) -> Iterator[Event]:
+    """Make a source without the personal data of another. Ends in Finished, whose result is the new source."""
+    yield from anonymise_source(store, find(store, ref, "source").id, wish)
 
 
 def overview(store: Store, ref: str) -> Overview:

@@ -1,4 +1,4 @@
-"""`karat data …`: import, check, snapshot, show, preview."""
+"""`karat data …`: import, check, anonymise, snapshot, show, preview."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +85,26 @@ def snapshot(
     )
     end = follow(data.snapshot(face.store(), refs, wish, alias=name), face.teller())
     face.say(f"Next: karat train {name or end.result[:12]}")
+
+
+@app.command(epilog="karat data anonymise latest\n\nkarat data anonymise letters --how removal --kind email --kind phone")
+def anonymise(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A source: its id, an alias, or `latest`.")],
+    how: Annotated[str, typer.Option(help="placeholders (the same for the same value) or removal.")] = "placeholders",
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help="Only this kind: email, phone, id-card, bank-card, credit-code, ip or plate. May be repeated."),
+    ] = None,
+) -> None:
+    """Make a new source, in which the personal data of a source is replaced or removed. The old one stays."""
+    from karat.app import data
+    from karat.faces.cli.telling import follow
+
+    face = face_of(context)
+    wish = data.Anonymising.from_values({"how": how, **({"kinds": kind} if kind else {})})
+    end = follow(data.anonymise(face.store(), source, wish), face.teller())
+    face.say(f"Next: karat data check {end.result[:12]}")
 
 
 @app.command(epilog="karat data show digits")
