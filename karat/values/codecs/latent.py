@@ -4,7 +4,7 @@ The autoencoder is handed in, since this floor knows no models. What is made in 
 stands for.
 """
 
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from karat.values.codecs.codec import Codec
 from karat.values.spaces import Space
 
 
+@runtime_checkable
 class Autoencoder(Protocol):
     """A map between the values of a space and latents: numbers in [-1, 1], or ids where the latents are quantised."""
 
