@@ -26,16 +26,19 @@ def look(path: Path) -> Seen:
     """Give the facts and the print of one picture; a problem is a fact, never an error."""
     from PIL import Image, UnidentifiedImageError
 
+    from karat.values.pictures import FORMATS
+
     if path.stat().st_size == 0:
         return _problem("empty", "The file holds no bytes."), None
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             facts = {"width": picture.width, "height": picture.height, "mode": picture.mode, "format": picture.format}
             if picture.width * picture.height > MAX_PIXELS:
                 return facts | _problem("bomb", f"It would unfold to {picture.width} x {picture.height} pixels."), None
             return _decoded(picture, facts)
     except UnidentifiedImageError:
-        return _problem("unreadable", "It holds text, no picture." if _is_text(path) else "It is no picture that can be read."), None
+        message = "It holds text, no picture." if _is_text(path) else f"It is no picture in {', '.join(FORMATS)}."
+        return _problem("unreadable", message), None
     except MemoryError:
         return _problem("bomb", "Decoding it takes more than four gigabytes."), None
     except Exception as error:  # a decoder may raise anything at all for a hostile file

@@ -1,4 +1,4 @@
-"""The places that data is read from: a folder or a zip file, whose files are streamed and opened one at a time.
+"""The places that data is read from: a folder, a zip file or a single file. Files are streamed and opened one at a time.
 
 Nothing is ever written under a name that a zip file gives. A zip file whose names point outside of it, or which would unfold to much more
 than it is, is refused.
@@ -39,14 +39,16 @@ class Place(Protocol):
 
 
 def open_place(path: Path) -> Place:
-    """Open a folder or a zip file for reading."""
+    """Open a folder, a zip file or a file for reading."""
     if path.is_dir():
         return Folder(path)
-    if path.is_file() and zipfile.is_zipfile(path):
-        return Zip(path)
+    if path.is_file():
+        suffix = path.suffix.lower()
+        packed = suffix == ".zip" or (suffix != ".docx" and zipfile.is_zipfile(path))
+        return Zip(path) if packed else OneFile(path)
     if path.exists():
-        raise DataError(f"{path} is neither a folder nor a zip file.", repair="Give a folder of pictures or a .zip of one.")
-    raise DataError(f"There is no folder {path}.", repair="Check the path.")
+        raise DataError(f"{path} is neither a file nor a folder.", repair="Give a file, a folder or a .zip of one.")
+    raise DataError(f"There is no file or folder {path}.", repair="Check the path.")
 
 
 class Folder:
@@ -85,6 +87,27 @@ class Folder:
                 return reading.read(MAX_TEXT)
         except FileNotFoundError:
             return None
+
+
+class OneFile:
+    """A file by itself; one beside it with the same stem is its caption."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+        self._folder = Folder(self._path.parent)
+        self._raw = os.fsencode(path.name)
+        self.title = readable(os.fsencode(path.stem))
+        self.location = f"file:{self._folder.path / path.name}"
+
+    def scan(self) -> Iterator[SeenFile]:
+        file = _seen(self._raw, self._path)
+        yield from [file] if file else []
+
+    def open(self, raw: bytes) -> BinaryIO:
+        return self._folder.open(raw)
+
+    def caption_of(self, raw: bytes) -> bytes | None:
+        return self._folder.caption_of(raw)
 
 
 class Zip:
@@ -150,6 +173,9 @@ class _ZipReading:
     def __exit__(self, *error: object) -> None:
         self._stream.close()
 
+    def seekable(self) -> bool:
+        return False
+
     def read(self, size: int = -1) -> bytes:
         try:
             return self._stream.read(size)
@@ -167,17 +193,6 @@ def readable(raw: bytes) -> str:
     return raw.decode("ascii", "backslashreplace")
 
 
-def decoded(content: bytes, name: str) -> str:
-    """Give a text file's text: UTF-8 with or without a mark, UTF-16 with one, else GB 18030. Raises DataError that names the file."""
-    marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-    for encoding in ("utf-16",) if marked else ("utf-8-sig", "gb18030"):
-        try:
-            return content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise DataError(f"{name} is neither UTF-8 nor GB 18030 text.", repair="Save it as UTF-8.")
-
-
 def is_picture(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in PICTURES
 
@@ -190,10 +205,14 @@ def is_licence(name: str) -> bool:
     return "/" not in name and PurePosixPath(name).stem.lower() in LICENCES
 
 
-def _seen(raw: bytes, entry: "os.DirEntry[bytes]") -> SeenFile | None:
+def is_readme(name: str) -> bool:
+    return "/" not in name and PurePosixPath(name).stem.lower() == "readme"
+
+
+def _seen(raw: bytes, file: "os.DirEntry[bytes] | Path") -> SeenFile | None:
     """Note a plain file, or a link to one; sockets and devices are no files, a link to nothing is one that cannot be read."""
     try:
-        status = entry.stat()
+        status = file.stat()
     except OSError:
         return SeenFile(raw, readable(raw), 0, "broken")
     if not stat.S_ISREG(status.st_mode):
