@@ -27,7 +27,8 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> SigningKey:
 
 
 def test_every_family_is_in_the_matrix() -> None:
-    assert {form.split("/")[0].removesuffix("-quantised") for form, _ in CELLS} == set(families)
+    """But the one that goes on from a base, which brings its own space."""
+    assert {form.split("/")[0].removesuffix("-quantised") for form, _ in CELLS} == set(families) - {"pretrained"}
     assert {modality for _, modality in CELLS} == set(SPACES)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+from bases import reading
 from PIL import Image
 from torch import Tensor, nn
 
@@ -13,7 +14,7 @@ from karat.learning.families.family import FamilyOptions, families
 from karat.learning.models import Model, ModelSpec
 from karat.learning.nets.convnet import ConvnetSpec
 from karat.learning.nets.transformer import TransformerSpec
-from karat.values.codecs import image, label, numbers, text  # noqa: F401 - the built-in codecs register themselves
+from karat.values.codecs import image, label, numbers, pretrained_text, text  # noqa: F401 - the built-in codecs register themselves
 from karat.values.codecs.codec import Codec, codecs
 from karat.values.given import Given
 from karat.values.spaces import Space
@@ -32,6 +33,7 @@ def png(side: int, shade: int) -> bytes:
 EXAMPLES: dict[str, tuple[dict[str, Any], list[Any]]] = {
     "image": ({"size": 4}, [png(4, 10), png(4, 200), png(6, 90)]),
     "text": ({"length": 6, "vocab": 260}, TEXTS),
+    "pretrained-text": ({**reading(), "length": 24}, TEXTS),
     "label": ({}, ["fox", "whale", "heron"]),
     "numbers": ({}, [{"weight": 1.0, "height": 3.0}, {"weight": 2.5, "height": -4.0}, {"weight": 9.0, "height": 0.5}]),
 }

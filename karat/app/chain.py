@@ -15,6 +15,7 @@ LATEST = "latest"
 MAKES = {
     "source": "karat data import FOLDER",
     "snapshot": "karat data snapshot SOURCE",
+    "base": "karat train SNAPSHOT --base FOLDER",
     "run": "karat train SNAPSHOT",
     "evaluation": "karat evaluate RUN",
     "release": "karat release RUN",
@@ -111,7 +112,15 @@ def links(records: Sequence[Record]) -> tuple[Link, ...]:
 def about(record: Record) -> str:
     """Say in a line what a record is."""
     spec, facts = record.spec, record.facts
-    says = {"source": _source, "snapshot": _snapshot, "run": _run, "evaluation": _evaluation, "export": _export, "asset": _asset}
+    says = {
+        "source": _source,
+        "base": _base,
+        "snapshot": _snapshot,
+        "run": _run,
+        "evaluation": _evaluation,
+        "export": _export,
+        "asset": _asset,
+    }
     if record.kind in says:
         return says[record.kind](spec, facts)
     return str(spec.get("title") or "")
@@ -223,6 +232,10 @@ def _a(kind: str) -> str:
 
 def _source(spec: dict[str, Any], facts: dict[str, Any]) -> str:
     return f"{spec.get('name')}: {facts.get('samples', 0):,} samples, licence {spec.get('licence') or 'unknown'}"
+
+
+def _base(spec: dict[str, Any], facts: dict[str, Any]) -> str:
+    return f"{spec.get('name')}: {facts.get('architecture')}, licence {spec.get('licence') or 'unknown'}"
 
 
 def _snapshot(spec: dict[str, Any], facts: dict[str, Any]) -> str:

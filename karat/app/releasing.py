@@ -100,7 +100,7 @@ def load_release(release: Release) -> tuple[Ready, RunSpec]:
     spec = RunSpec.from_json(json.dumps(raw))
     from karat.learning.models import Model
 
-    release.check_tensors("model.safetensors", shapes_of(Model(spec.model).state_dict()))
+    release.check_tensors("model.safetensors", shapes_of(Model(spec.model.finished()).state_dict()))
     return Ready.of(spec, dict(release.tensors()), lambda digest: release.read(_weights_part(digest))), spec
 
 

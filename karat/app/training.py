@@ -9,8 +9,9 @@ from karat.learning.models import Model
 from karat.material.data.snapshots import Snapshot
 from karat.store.records import Record
 from karat.store.store import Store
-from karat.values.codecs import image, label, numbers, text  # noqa: F401 - the built-in codecs register themselves
+from karat.values.codecs import image, label, numbers, pretrained_text, text  # noqa: F401 - the built-in codecs register themselves
 from karat.words.specs import Spec, read_spec
+from karat.work.bases import bring_base
 from karat.work.plans import RunSpec
 from karat.work.recipes.recipes import Dials
 from karat.work.runs import folder_of, plan_run, run
@@ -27,16 +28,20 @@ class PlanLine(Spec):
     value: str
 
 
-def plan(store: Store, ref: str, dials: Dials, *, given: tuple[str, ...] = (), through: str | None = None) -> RunSpec:
-    """Give the whole spec of a run; `through` names the autoencoder whose latents it learns.
+def plan(
+    store: Store, ref: str, dials: Dials, *, given: tuple[str, ...] = (), through: str | None = None, base: str | None = None
+) -> RunSpec:
+    """Give the whole spec of a run; `through` names the autoencoder whose latents it learns, `base` the pretrained model it goes on from.
 
+    A base is a folder, a name on the hub or the record of one that was brought before.
     A change that begins with `made.` goes to the codec, as in {"made.size": 32}.
     """
     made = {name.removeprefix(MADE): value for name, value in dials.changes.items() if name.startswith(MADE)}
     rest = {name: value for name, value in dials.changes.items() if not name.startswith(MADE)}
     snapshot = find(store, ref, "snapshot").id
     autoencoder = find(store, through, "run").id if through else None
-    return plan_run(store, snapshot, dials.changed(changes=rest), given=given, made=tree_of(made), autoencoder=autoencoder)
+    brought = bring_base(store, base) if base else None
+    return plan_run(store, snapshot, dials.changed(changes=rest), given=given, made=tree_of(made), autoencoder=autoencoder, base=brought)
 
 
 def read_plan(path: Path) -> RunSpec:

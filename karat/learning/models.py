@@ -10,8 +10,16 @@ import torch
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor, nn
 
-from karat.learning.families import autoregressive, diffusion, gan, masked, vae  # noqa: F401 - the built-in families register themselves
-from karat.learning.families.family import Family, FamilyOptions, Filling, Noise, SamplingOptions, Step, families
+from karat.learning.families import (  # noqa: F401 - the built-in families register themselves
+    autoencoder,
+    autoregressive,
+    diffusion,
+    gan,
+    masked,
+    pretrained,
+    vae,
+)
+from karat.learning.families.family import Family, FamilyOptions, Filling, GoingOn, Noise, SamplingOptions, Step, families
 from karat.values.given import Given
 from karat.values.spaces import Space
 from karat.words.errors import ReleaseError, SpecError
@@ -33,6 +41,10 @@ class ModelSpec(Spec):
     space: Space
     given: dict[str, Space] = {}
     family: Annotated[SerializeAsAny[FamilyOptions], BeforeValidator(_family_options)]
+
+    def finished(self) -> "ModelSpec":
+        """Give the spec that the weights of a finished run fit, where training adds to a model what is not left in the end."""
+        return self.changed(family=self.family.finished())
 
 
 class Model(nn.Module):
@@ -89,6 +101,19 @@ class Model(nn.Module):
         """Give the values (B, *S[, C]) that `fill` ends with."""
         *_, last = self.fill(x, where, given, options, seeds)
         return last.preview.cpu()
+
+    def start_from(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up the weights of a base before the first step. Raises SpecError for a family that always starts from nothing."""
+        if not isinstance(self.family, GoingOn):
+            raise SpecError(f"The family {self.family.kind} starts from nothing.", repair="Leave out --base, or the family.")
+        self.family.start_from(tensors)
+
+    def finished(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give the weights of what a run ends as, which fit `spec.finished()`, from those that were chosen."""
+        if not isinstance(self.family, GoingOn):
+            return dict(weights)
+        own = self.family.finished({name.removeprefix("family."): tensor for name, tensor in weights.items()})
+        return {f"family.{name}": tensor for name, tensor in own.items()}
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take weights as `state_dict` gave them. Raises ReleaseError when a name or a shape does not fit."""

@@ -5,9 +5,9 @@ from typing import Any
 
 from karat.learning.models import Model, ModelSpec
 from karat.store.records import Record
-from karat.values.codecs import image, label, numbers, text  # noqa: F401 - the built-in codecs register themselves
+from karat.values.codecs import image, label, numbers, pretrained_text, text  # noqa: F401 - the built-in codecs register themselves
 from karat.values.codecs.codec import Codec, codecs
-from karat.values.codecs.latent import LatentCodec
+from karat.values.codecs.latent import Autoencoder, LatentCodec
 from karat.values.tensors import TensorFile
 from karat.words.errors import ReleaseError, SpecError
 from karat.words.specs import Spec
@@ -34,18 +34,19 @@ def load_codec(fitted: FittedCodec, blobs: Blobs) -> Codec:
     payload = blobs(state.weights)
     model.load_weights(dict(TensorFile(lambda start, length: payload[start : start + length], len(payload))))
     model.eval().requires_grad_(False)
-    if not hasattr(model.family, "to_latents"):
+    if not isinstance(model.family, Autoencoder):
         raise ReleaseError(f"A {state.model.family.kind} model squeezes nothing into latents.", repair="Name a run of the family vae.")
-    codec: Any = LatentCodec(load_codec(state.inner, blobs), model.family, fitted.state)  # type: ignore[arg-type]
+    codec: Any = LatentCodec(load_codec(state.inner, blobs), model.family, fitted.state)
     return codec
 
 
 def through(run: Record) -> FittedCodec:
     """Give the latent codec that a finished autoencoder run makes possible. Raises SpecError for a run of another family."""
     spec = RunSpec.from_values(run.spec)
-    if spec.model.family.kind != "vae" or run.made is None:
+    if run.made is None or not isinstance(Model(spec.model).family, Autoencoder):
         raise SpecError(
-            f"Run {run.id[:12]} is of the family {spec.model.family.kind}.", repair="Go through a finished run of the family vae."
+            f"Run {run.id[:12]} is of the family {spec.model.family.kind}, which makes no latents.",
+            repair="Go through a finished run of the family vae or, for texts, autoencoder.",
         )
     state = LatentState(inner=spec.made, model=spec.model, weights=run.made)
     return FittedCodec(kind=LatentCodec.kind, state=state.model_dump(mode="json"))

@@ -61,7 +61,7 @@ class Ready:
     @classmethod
     def of(cls, spec: RunSpec, weights: Mapping[str, Tensor], blobs: Blobs) -> "Ready":
         """Put together what a run or a release holds. Raises ReleaseError when the weights do not fit the spec."""
-        model = Model(spec.model)
+        model = Model(spec.model.finished())
         model.load_weights(weights)
         return cls(model.eval(), load_codec(spec.made, blobs), {name: load_codec(codec, blobs) for name, codec in spec.given.items()})
 

@@ -53,6 +53,7 @@ class RunSpec(Spec):
     snapshot: str
     made: FittedCodec
     given: dict[str, FittedCodec] = {}
+    base: str | None = Field(None, description="the record of the pretrained model that the run goes on from")
     model: ModelSpec
     augment: AugmentSpec = AugmentSpec()
     plan: TrainingPlan

@@ -23,9 +23,11 @@ from karat.values.given import Given
 from karat.values.tensors import tensor_bytes
 from karat.words.errors import Cancelled
 from karat.words.events import Event, Finished
+from karat.work.bases import Base, going_on
 from karat.work.codecs import load_codec, through, weights_needed
 from karat.work.evaluation import Yardstick, quick_score
 from karat.work.generation import all_values
+from karat.work.latents import doubts, reconstruction
 from karat.work.measuring import targets_of, yardstick_of
 from karat.work.plans import FittedCodec, RunSpec, TrainingPlan
 from karat.work.recipes.recipes import Dials, cook
@@ -40,12 +42,15 @@ def plan_run(
     given: tuple[str, ...] = (),
     made: dict[str, Any] | None = None,
     autoencoder: str | None = None,
+    base: str | None = None,
 ) -> RunSpec:
     """Give the whole spec of a run: codecs fitted to the training part, a model for their spaces, a plan for the budget.
 
-    With an `autoencoder`, a finished run of the family vae, the model learns its latents.
+    With an `autoencoder`, a finished run of an autoencoder, the model learns its latents; with a `base`, it goes on from that.
     """
     snapshot = Snapshot.open(store, snapshot_ref)
+    if base is not None:
+        dials, made = going_on(store, base, dials, made or {}, beside=autoencoder)
     fitted = through(store.get(autoencoder)) if autoencoder else _fitted(store, snapshot, dict(made or {}), given)
     space = load_codec(fitted, store.read).space
     conditions = {}
@@ -58,6 +63,7 @@ def plan_run(
         snapshot=snapshot.id,
         made=fitted,
         given={name: FittedCodec(kind=codec.kind, state=codec.state()) for name, codec in conditions.items()},
+        base=base,
         model=ModelSpec(space=space, given=spaces, family=family),
         augment=augmentation,
         plan=plan,
@@ -104,11 +110,16 @@ def _train(store: Store, spec: RunSpec, folder: Path, stop: Callable[[], bool]) 
         torch.set_num_threads(plan.threads)
     snapshot = Snapshot.open(store, spec.snapshot)
     train_part, validation = (part_of(store, snapshot, spec, name) for name in ("train", "validation"))
-    model = Model(spec.model, seed=plan.seed).to(device_of(plan))
+    model = Model(spec.model, seed=plan.seed)
+    if spec.base is not None:
+        model.start_from(Base.open(store, spec.base).tensors())
+    model.to(device_of(plan))
     data = TrainingData(train_part, validation, spec.augment, seed=plan.seed)
     judged = plan.judged and seen(train_part.made).kind == "image"
     yardstick = (yield from _stoppable(yardstick_of(store, snapshot, spec), stop)) if judged else None
     look = Look(spec, validation, folder, yardstick)
+    autoencoders = [record for digest in weights_needed(spec) for record in store.made(digest) if record.kind == "run"]
+    yield from doubts(autoencoders)
     last: Event | None = None
     for event in train(model, data, plan, folder, look=look, stop=stop):
         if isinstance(event, Finished):
@@ -118,15 +129,14 @@ def _train(store: Store, spec: RunSpec, folder: Path, stop: Callable[[], bool]) 
     assert isinstance(last, Finished)
     weights, facts = chosen_weights(folder)
     settled = spec.changed(plan=settled_plan(plan, facts))
-    figures = {**last.figures, "parameters": model.parameter_count(), **{f"chosen {key}": value for key, value in facts["best"].items()}}
-    made = store.put(tensor_bytes(weights))
-    autoencoders = [record.id for digest in weights_needed(spec) for record in store.made(digest) if record.kind == "run"]
-    record = store.record(
-        "run", made=made, made_from=[spec.snapshot, *autoencoders], spec=settled, facts={"figures": figures, "folder": folder.name}
-    )
+    ended = {**last.figures, **reconstruction(model, weights, data.held_out())}
+    figures = {**ended, "parameters": model.parameter_count(), **{f"chosen {key}": value for key, value in facts["best"].items()}}
+    made = store.put(tensor_bytes(model.finished(weights)))
+    made_from = [spec.snapshot, *(each.id for each in autoencoders), *([] if spec.base is None else [spec.base])]
+    record = store.record("run", made=made, made_from=made_from, spec=settled, facts={"figures": figures, "folder": folder.name})
     (folder / ".record").write_text(record)
     (folder / ".record").replace(folder / "record")
-    yield Finished(what="run", result=record, summary=last.summary, figures=last.figures)
+    yield Finished(what="run", result=record, summary=last.summary, figures=ended)
 
 
 def _stoppable(work: Generator[Event, None, Yardstick], stop: Callable[[], bool]) -> Generator[Event, None, Yardstick]:

@@ -23,6 +23,8 @@ TRAIN_EPILOG = """karat train digits --given label --minutes 2
 
 karat train emoji --given text --size base --set plan.rate=0.001
 
+karat train chats --base ./qwen3-0.6b --minutes 30
+
 karat train digits --given label --dry-run > plan.yaml
 
 karat train --spec plan.yaml"""
@@ -51,6 +53,9 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="The budget as steps, which can be repeated exactly.")] = None,
     seed: Annotated[int, typer.Option(help="Everything random is drawn from it.")] = 0,
     through: Annotated[str | None, typer.Option(metavar="RUN", help="Learn the latents of this run of the family vae.")] = None,
+    base: Annotated[
+        str | None, typer.Option(metavar="FOLDER|NAME", help="Go on from a pretrained language model: its folder, or its name on the hub.")
+    ] = None,
     change: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change anything else, as in family.net.width=48 or made.size=32."),
@@ -78,7 +83,7 @@ def train(
     else:
         values = {"family": family, "size": size.value, "steps": steps, "minutes": minutes, "seed": seed}
         dials = training.Dials.from_values({**values, "changes": settings(change or ())})
-        plan = training.plan(store, snapshot or "", dials, given=tuple(given or ()), through=through)
+        plan = training.plan(store, snapshot or "", dials, given=tuple(given or ()), through=through, base=base)
     if dry_run:
         typer.echo(plan.to_json() if face.as_json else training.as_yaml(plan), nl=face.as_json)
         return
@@ -93,7 +98,7 @@ def train(
 
 def _refuse_dials(context: typer.Context) -> None:
     """A plan says everything: dials beside it would be ignored."""
-    for name in ("family", "given", "size", "minutes", "steps", "seed", "through", "change"):
+    for name in ("family", "given", "size", "minutes", "steps", "seed", "through", "base", "change"):
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
             option = "set" if name == "change" else name

@@ -23,6 +23,10 @@ class FamilyOptions(Spec):
 
     kind: str
 
+    def finished(self) -> "FamilyOptions":
+        """Give the options of what a run ends as."""
+        return self
+
 
 class SamplingOptions(Spec):
     """What a family is told when it samples. Each family adds its own, with good defaults."""
@@ -96,6 +100,19 @@ class Filling(Protocol):
 
     def fill(self, x: Tensor, where: Tensor, given: Given, options: Any, noise: Noise) -> Iterator[Step]:
         """Make the positions of `x` (B, *S[, C]) anew at which `where` (B, *S) is True, one way for each stream of `noise`."""
+        ...
+
+
+@runtime_checkable
+class GoingOn(Protocol):
+    """A family that goes on from the weights of a base, and may train something beside them that goes into them in the end."""
+
+    def start_from(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up the weights of a base, by the names that its files give them."""
+        ...
+
+    def finished(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give the weights of what a run ends as, from those that were chosen, both by the family's own names."""
         ...
 
 

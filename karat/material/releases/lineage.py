@@ -33,10 +33,10 @@ class Lineage(Spec):
 
     @property
     def licences(self) -> dict[str, list[str]]:
-        """Give the names of the sources under each licence."""
+        """Give the names of the sources and bases under each licence."""
         found: dict[str, list[str]] = {}
         for record in self.records:
-            if record.kind == "source":
+            if record.kind in ("source", "base"):
                 licence = record.facts.get("licence") or record.spec.get("licence") or UNKNOWN_LICENCE
                 found.setdefault(str(licence), []).append(str(record.facts.get("name") or record.spec.get("name") or record.id[:12]))
         return {licence: sorted(names) for licence, names in sorted(found.items())}

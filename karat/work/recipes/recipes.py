@@ -128,6 +128,13 @@ def autoencoder(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
     return Recipe(family={"net": net, "prior": prior}, plan={"optimizer": "muon", "rate": 6e-3, "decay": 0.8, "judged": 0})
 
 
+@recipes.add("pretrained")
+def pretrained(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
+    """Factors beside all linear layers of a base (LoRA), at a rate ten times that of training every weight."""
+    plan = {"optimizer": "adamw", "rate": 2e-4, "batch": 16, "warmup": 20, "average": 0.99, "judged": 0}
+    return Recipe(family={"adapter": {"kind": "lora", "rank": 16, "alpha": 32}}, plan=plan)
+
+
 def net_for(space: Space, width: int) -> dict[str, Any]:
     """Give the default net: a convnet for small grids of numbers (folded when longer than 16), a transformer for everything else."""
     if not suits_convnet(space):
