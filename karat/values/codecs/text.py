@@ -95,15 +95,17 @@ class TextCodec:
         """
         passage = Passage(text=source) if isinstance(source, str) else source
         if not passage.turns:
-            ids = [*self.ids(passage.text), 0]
-            return np.array(ids, np.int32), np.ones(len(ids), np.bool_)
-        ids, learnt = [], []
+            whole = np.array([*self.ids(passage.text), 0], np.int32)
+            return whole, np.ones(len(whole), np.bool_)
+        ids: list[int] = []
+        learnt: list[bool] = []
+        answered = False  # the mark behind an answer is learnt with it
         for turn in passage.turns:
             said = self.ids(turn.text)
             ids += [ROLE_IDS[turn.role], *said]
-            learnt += [len(learnt) > 0 and learnt_before, *[turn.role == "assistant"] * len(said)]
-            learnt_before = turn.role == "assistant"
-        return np.array([*ids, 0], np.int32), np.array([*learnt, learnt_before], np.bool_)
+            learnt += [answered, *[turn.role == "assistant"] * len(said)]
+            answered = turn.role == "assistant"
+        return np.array([*ids, 0], np.int32), np.array([*learnt, answered], np.bool_)
 
     def prompt(self, source: str | Passage) -> list[int]:
         """Give the ids after which a model goes on: of the beginning of a text, or of turns and the mark that the assistant's follows."""
