@@ -80,7 +80,7 @@ def snapshot(store: Store, refs: Sequence[str], wish: SnapshotWish, *, alias: st
 
 def anonymise(store: Store, ref: str, wish: Anonymising) -> Iterator[Event]:
     """Make a source without the personal data of another. Ends in Finished, whose result is the new source."""
-    yield from anonymise_source(store, find(store, ref, "source").id, wish)
+    yield from anonymise_source(store, find(store, ref, "source").id[:12], wish)
 
 
 def overview(store: Store, ref: str) -> Overview:

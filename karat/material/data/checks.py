@@ -4,6 +4,7 @@ A survey keeps a few hundred bytes for each sample (a print, and what names its 
 What is looked for in a picture or in a text, its inspection knows; what samples of all modalities have in common stands here.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -171,6 +172,7 @@ def surveyed(store: Store, refs: Sequence[str], survey: Survey) -> Iterator[Even
 
 
 def _columns(sample: Sample) -> dict[str, Any]:
-    """Give the values of a sample by the names of their columns."""
-    own = {"name": sample.name, "label": sample.label, "group": sample.group, "source": sample.source, "licence": sample.licence}
+    """Give the values of a sample by the names of their columns; `file` is the file that it was a row or a piece of."""
+    file = re.sub(r":\d+$", "", sample.name) if sample.modality == "text" else sample.name
+    own = {"file": file, "label": sample.label, "group": sample.group, "source": sample.source, "licence": sample.licence}
     return {**own, **sample.facts, **sample.numbers, **sample.captions}

@@ -42,7 +42,7 @@ def anonymise(store: Store, ref: str, wish: Anonymising) -> Iterator[Event]:
                 texts.write(content)
             lines.write(sample_line(changed.model_copy(update={"id": "", "source": ""})))
             found = sum(known.counts.values())
-            tally.update(samples=1, changed=found > tally["found"], bytes=0 if content is None else len(content))
+            tally.update(samples=1, changed=int(found > tally["found"]), bytes=0 if content is None else len(content))
             tally["found"] = found
             if tally["samples"] % EVERY == 0:
                 yield Progress(done=tally["samples"], total=total)

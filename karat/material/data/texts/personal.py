@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from typing import Literal, NamedTuple
 
-Kind = Literal["email", "credit-code", "id-card", "bank-card", "plate", "ip", "phone"]
+Kind = Literal["email", "id-card", "credit-code", "bank-card", "plate", "ip", "phone"]
 How = Literal["placeholders", "removal"]
 
 
@@ -35,8 +35,8 @@ PATTERNS: dict[Kind, re.Pattern[str]] = {
     "email": re.compile(
         rf"(?<!{_MARK})[A-Za-z0-9_%+]{_MARK}{{0,63}}(?<!\.)@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9])?\.){{1,8}}[A-Za-z]{{2,24}}{_ENDS}"
     ),
-    "credit-code": re.compile(rf"{_ALONE}[1-9ANY][1-9]\d{{6}}[0-9A-HJ-NPQRTUWXY]{{10}}{_ENDS}"),
     "id-card": re.compile(rf"{_ALONE}[1-9]\d{{5}}(?:18|19|20)\d{{2}}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{{3}}[\dXx]{_ENDS}"),
+    "credit-code": re.compile(rf"{_ALONE}[1-9ANY][1-9]\d{{6}}[0-9A-HJ-NPQRTUWXY]{{10}}{_ENDS}"),
     "bank-card": re.compile(
         r"(?<![A-Za-z0-9.-])(?:[2-6]\d{12,18}"
         rf"|[2-6]\d{{3}}([ -])\d{{4}}\1\d{{4}}\1\d{{4}}(?:\1\d{{3}})?|3[47]\d\d([ -])\d{{6}}\2\d{{5}}){_ENDS}"
@@ -46,7 +46,7 @@ PATTERNS: dict[Kind, re.Pattern[str]] = {
         rf"(?:[A-HJK][{_PLATE}]\d{{4}}|\d{{5}}[A-HJK]|[{_PLATE}]{{5}}|[{_PLATE}]{{4}}[挂学警港澳]){_ENDS}"
     ),
     "ip": re.compile(
-        rf"(?<![A-Za-z0-9.]){_VERSION}(?:{_OCTET}\.){{3}}{_OCTET}(?![A-Za-z0-9]|\.\d)"
+        rf"(?<![A-Za-z0-9.]){_VERSION}(?:{_OCTET}\.){{3}}{_OCTET}(?![A-Za-z0-9]|\.\d|-(?:rc|alpha|beta|dev))"
         r"|(?<![A-Za-z0-9:.])(?=[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{4,39}(?![A-Za-z0-9:])"
     ),
     "phone": re.compile(
@@ -54,6 +54,7 @@ PATTERNS: dict[Kind, re.Pattern[str]] = {
         r"(?:(?:\+|00)?86[ -]?)?1[3-9]\d(?:\d{8}|([ -])\d{4}\1\d{4})"
         r"|(?:\+86[ -]?)?[(（]0\d{2,3}[)）][ -]?[2-9]\d{2,3}[ -]?\d{4}(?:-\d{1,5})?"
         r"|(?:\+86[ -]?)?0?(?:10|2\d|[3-9]\d{2})-[2-9]\d{6,7}(?:-\d{1,5})?"
+        r"|0(?:10|2\d|[3-9]\d{2})[2-8]\d{6,7}"
         r"|[48]00[ -]\d{3}[ -]\d{4}|[48]00-\d{4}-\d{3}"
         r"|\+[1-9]\d{0,2}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){1,5}"
         r"|(?:\([2-9]\d{2}\) ?|[2-9]\d{2}([.-]))[2-9]\d{2}[.-]\d{4}"
@@ -64,6 +65,8 @@ PATTERNS: dict[Kind, re.Pattern[str]] = {
 """What each kind looks like, in the order in which they are looked for: what one has taken no later one finds."""
 KINDS: tuple[Kind, ...] = tuple(PATTERNS)
 
+SMALL = 32
+"""Four numbers that are all below this are the version of something: hardly one address in four thousand looks so."""
 WIDE = re.compile("[＋－．０-９＠Ａ-Ｚａ-ｚ]")
 NARROW = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F) if WIDE.match(chr(wide))}
 """Full-width letters, digits and the signs between them to plain ones, character by character, so that places stay."""
@@ -197,6 +200,8 @@ def _ip(found: str) -> str | None:
     except ValueError:
         return None
     if address.is_loopback or address.is_unspecified or found == "255.255.255.255":
+        return None
+    if address.version == 4 and found[:3] != "10." and (found.startswith("0.") or max(map(int, found.split("."))) < SMALL):
         return None
     if address.version == 6 and (not re.search(r"\d", found) or len(found) < 5):
         return None
