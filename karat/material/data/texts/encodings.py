@@ -26,6 +26,8 @@ CODECS = {"big5": "cp950"}
 BROKEN = "\ufffd"
 BREAKS = 0.2
 """The share of characters beyond ASCII that may be broken in what is still called a text."""
+STRAY = 0.01
+"""The share of control characters that may stray into a text; old collections have backspaces in them."""
 EVERYDAY = frozenset(
     "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种事成方多经么去法学如都"
     "同现当没动面起看定天分还进好小部其些主样理心她本前开但因只从想实日军者意无力它与长把机十民第公此已工使情明性知全三又关点正业外将两高间由"
@@ -66,15 +68,17 @@ def found_encoding(reopen: Callable[[], AbstractContextManager[BinaryIO]], name:
             encoding = _judged(window)
             if encoding is None:
                 raise _no_text(name, window)
-    beyond, broken = 0, 0
+    beyond, broken, controls, size = 0, 0, 0, 0
     with reopen() as reading:
         for text in _read(reading, encoding):
             beyond += len(text) - len(text.encode("ascii", "ignore"))
             broken += text.count(BROKEN)
-            if CONTROLS.search(text):
+            controls += len(CONTROLS.findall(text))
+            size += len(text)
+            if "\0" in text:
                 raise _no_text(name, b"\0")
-    if broken > BREAKS * beyond:
-        raise _no_text(name, b"")
+    if broken > BREAKS * beyond or controls > STRAY * size:
+        raise _no_text(name, b"\0" if controls else b"")
     return Encoding(encoding, damaged=broken > 0)
 
 
@@ -121,13 +125,13 @@ def _read(reading: BinaryIO, codec: str) -> Iterator[str]:
 
 
 def _first_break(start: bytes, reading: BinaryIO) -> bytes | None:
-    """Read on while it is UTF-8 without control characters: give None at the end, or what to judge by, from where that ends."""
+    """Read on while it is UTF-8 with hardly a control character: give None at the end, or what to judge by, from where that ends."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     window, chunk, last = b"", start, False
     while not last:
         last = not chunk
         before = decoder.getstate()[0]
-        if len(chunk) > len(chunk.translate(None, CONTROL_BYTES)):
+        if b"\0" in chunk or len(chunk) - len(chunk.translate(None, CONTROL_BYTES)) > STRAY * len(chunk):
             return window + chunk[:WINDOW]
         try:
             decoder.decode(chunk, final=last)
@@ -149,7 +153,7 @@ def _judged(window: bytes) -> str | None:
     """Give the encoding whose reading of some bytes is the most plausible; the earlier one where two are equally so, None where none is."""
     text = window.decode("utf-8", "replace")
     beyond = sum(character > "\x7f" for character in text)
-    if text.count(BROKEN) <= BREAKS * beyond and not CONTROLS.search(text):
+    if text.count(BROKEN) <= BREAKS * beyond and "\0" not in text:
         return "utf-8"
     scores = {name: _plausible(window, name) for name in ("gb18030", "big5")}
     scores |= {name: _wide(window, name) for name in ("utf-16-le", "utf-16-be")}

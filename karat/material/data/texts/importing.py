@@ -143,7 +143,8 @@ def _pack(writer: ShardWriter, file: SeenFile, reading: Reading, pace: _Pace) ->
             sums.counts["left_out"] += 1
             problems += [(item.where, item.error.problem, item.error.repair)] if len(problems) < SAID else []
             continue
-        sums.add(writer.add(item.content, item.sample), form=item.form)
+        writer.add(item.sample, item.content)
+        sums.add(item.sample, size=len(item.content), form=item.form)
         step = min(len(item.content), file.size - counted)
         counted += step
         yield from pace.read(step, 1)

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from pydantic import Field
 
-from karat.material.data.samples import Sample, sample_line
+from karat.material.data.samples import Sample
 from karat.store.files import SeenFile
 from karat.store.store import Store
 from karat.words.specs import Spec, canonical
@@ -35,13 +35,19 @@ class Sums(Spec):
     forms: Counter[str] = Field(default_factory=Counter)
     problems: list[tuple[str, str, str]] = []
 
-    def add(self, sample: Sample, *, form: str = "") -> None:
-        """Count a sample."""
-        self.counts.update(samples=1, bytes=sample.span[1] if sample.span else 0)
-        self.counts.update(with_captions=bool(sample.captions), with_problems="problem" in sample.facts)
-        self.labels.update([sample.label] if sample.label is not None else ())
-        self.encodings.update([sample.facts["encoding"]] if "encoding" in sample.facts else ())
-        self.forms.update([form] if form else ())
+    def add(self, sample: Sample, *, size: int = 0, form: str = "") -> None:
+        """Count a sample of so many bytes."""
+        counts = self.counts
+        counts["samples"] += 1
+        counts["bytes"] += size
+        counts["with_captions"] += bool(sample.captions)
+        counts["with_problems"] += "problem" in sample.facts
+        if sample.label is not None:
+            self.labels[sample.label] += 1
+        if "encoding" in sample.facts:
+            self.encodings[sample.facts["encoding"]] += 1
+        if form:
+            self.forms[form] += 1
 
     def take(self, other: "Sums") -> None:
         """Add what another file adds up to."""
@@ -64,15 +70,14 @@ class ShardWriter:
         """Go on to another file."""
         self._write(_head(file))
 
-    def add(self, content: bytes, sample: Sample) -> Sample:
-        """Pack a sample with its bytes; give it back with the place where they lie in the shard that is being filled."""
-        placed = sample.model_copy(update={"blob": UNKNOWN, "span": (self._filled, len(content))})
+    def add(self, sample: Sample, content: bytes) -> None:
+        """Pack a sample with its bytes."""
+        values = sample.model_dump(exclude_defaults=True)
+        self._write(canonical({**values, "blob": UNKNOWN, "span": (self._filled, len(content))}) + b"\n")
         self._shard.write(content)
         self._filled += len(content)
-        self._write(sample_line(placed))
         if self._filled >= SHARD or self._waiting >= WAITING:
             self._end_shard()
-        return placed
 
     def end(self, sums: Sums) -> None:
         """End a file with what it adds up to."""
