@@ -31,6 +31,7 @@ class AutoencoderOptions(FamilyOptions):
     fold: int = Field(2, ge=1, description="ids for which one latent stands")
     channels: int = Field(32, ge=1, description="numbers in each latent")
     noise: float = Field(0.3, ge=0, description="standard deviation of what is added to latents in training; theirs is 1")
+    strange: float = Field(0.1, ge=0, lt=1, description="chance that an id becomes any other in training, so that rare ones come back too")
     hide: float = Field(0.1, ge=0, lt=1, description="chance that an id is hidden from the encoder in training")
     prior: DiffusionOptions = DiffusionOptions(net=TransformerSpec(width=192, depth=3), reach=REACH)
 
@@ -62,8 +63,9 @@ class RowAutoencoder(nn.Module):
                 latents = self.to_latents(x)
             return self.prior.loss("flow", latents, given, generator)
         ids_BN = self._ids(x)
-        chance = torch.rand(ids_BN.shape, generator=generator, device=generator.device).to(ids_BN.device)
-        latents = self._read(ids_BN.masked_fill(chance < self.options.hide, self.net.gap))
+        any_BN = torch.randint(self.net.gap, ids_BN.shape, generator=generator, device=generator.device).to(ids_BN.device)
+        ids_BN = torch.where(self._by_chance(ids_BN, self.options.strange, generator), any_BN, ids_BN)
+        latents = self._read(ids_BN.masked_fill(self._by_chance(ids_BN, self.options.hide, generator), self.net.gap))
         logits_BNV = self._write(latents + self.options.noise / REACH * normal_like(latents, generator))
         loss = F.cross_entropy(logits_BNV.transpose(1, 2), ids_BN)
         return Loss(loss, {"loss": loss.detach()})
@@ -91,6 +93,9 @@ class RowAutoencoder(nn.Module):
 
     def _ids(self, x: Tensor) -> Tensor:
         return self.bridge.enter(x).flatten(1)
+
+    def _by_chance(self, ids_BN: Tensor, chance: float, generator: torch.Generator) -> Tensor:
+        return (torch.rand(ids_BN.shape, generator=generator, device=generator.device) < chance).to(ids_BN.device)
 
     def _read(self, ids_BN: Tensor) -> Tensor:
         return (self.net.read(ids_BN) / REACH).clamp(-1, 1)
