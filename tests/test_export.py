@@ -1,5 +1,6 @@
 """An exported language model writes what Karat's own writes, id for id, in the program that it was exported for; a changed weight shows."""
 
+import copy
 import importlib.util
 import json
 from collections.abc import Callable, Sequence
@@ -13,7 +14,9 @@ import torch
 from tiny import SPACES, awaken, codec_of, model_of
 
 from karat.app.chain import show
+from karat.app.engines import engine_of, figures_of
 from karat.app.exporting import export_release
+from karat.app.releasing import load_release, open_release
 from karat.learning.models import Model, ModelSpec
 from karat.material.data.packing import fitted, streamed
 from karat.material.releases import SigningKey, write_release
@@ -23,6 +26,8 @@ from karat.values.given import Given
 from karat.values.passages import Passage
 from karat.values.tensors import tensor_bytes
 from karat.words.errors import NotFoundError, SpecError, StoreError
+from karat.work.engines.engine import Probe, fastest, measure
+from karat.work.engines.own import OwnEngine
 from karat.work.export.language import LanguageModel, exporters
 from karat.work.generation import Ready
 from karat.work.plans import FittedCodec, RunSpec, TrainingPlan
@@ -210,6 +215,14 @@ def test_every_weight_reaches_the_gguf_reader(ready, tmp_path):
     assert reader.fields["tokenizer.ggml.bos_token_id"].contents() == 0
 
 
+def test_an_export_leaves_the_model_as_it_was(ready, tmp_path):
+    before = {name: weight.clone() for name, weight in ready.model.state_dict().items()}
+    for to, exporter in exporters.items():
+        for precision in exporter.precisions:
+            written(LanguageModel.of(ready), to, tmp_path / f"{to}-{precision}", precision)
+    assert all(torch.equal(weight, before[name]) for name, weight in ready.model.state_dict().items())
+
+
 @pytest.mark.parametrize(("to", "precision"), [(to, each) for to, exporter in exporters.items() for each in exporter.precisions[1:]])
 def test_fewer_bits_for_each_number_make_a_smaller_file(ready, to, precision, tmp_path):
     language = LanguageModel.of(ready)
@@ -305,3 +318,34 @@ def test_gguf_refuses_a_vocabulary_that_it_would_misread(tmp_path):
     model = Model(ModelSpec.from_values({"space": codec.space, "family": {"kind": "autoregressive", "net": {"width": 16, "depth": 1}}}))
     with pytest.raises(SpecError, match="reads as a space"):
         written(LanguageModel.of(Ready(model, codec, {})), "gguf", tmp_path / "gguf")
+
+
+def test_engines_are_measured_and_the_fastest_faithful_one_is_used(shell, released):
+    told, store = shell.well("engine", released, "--json"), Store.open(shell.store)
+    figures = {each.engine: each for each in figures_of(store, told.result)}
+    assert list(figures) == ["karat", "ctranslate2 float32", "ctranslate2 int8"]
+    own_bits = figures["karat"].bits_per_byte
+    assert figures["ctranslate2 float32"].same == 1
+    assert figures["ctranslate2 float32"].bits_per_byte == pytest.approx(own_bits, rel=1e-4)
+    assert own_bits != figures["ctranslate2 int8"].bits_per_byte == pytest.approx(own_bits, rel=0.05)
+    chosen = store.get(told.result).facts["chosen"]
+    passing = [each for each in figures.values() if each.passes]
+    assert chosen == max(passing, key=lambda each: each.tokens_per_second[1]).engine
+    record, release = open_release(store, str(released))
+    ready, _ = load_release(release)
+    engine = engine_of(store, record, release, ready)
+    assert engine.name == chosen
+    assert "TOKENS/S" in shell.well("engine", released).out
+    assert len(list((store.folder / "engines").iterdir())) == 2
+
+
+def test_an_engine_that_writes_otherwise_is_not_chosen(ready):
+    own_engine = OwnEngine(ready.model, LanguageModel.of(ready).ends)
+    other = OwnEngine(awaken(copy.deepcopy(ready.model), seed=5), own_engine.ends)
+    probe = Probe.drawn(ready.model, ready.made, texts=2)
+    rounded = OwnEngine(other.model, own_engine.ends)
+    rounded.precision = "int8"
+    figures = measure([own_engine, other, rounded], probe)
+    assert [each.passes for each in figures] == [True, False, False]
+    assert fastest(figures) is figures[0]
+    assert own_engine.write(prompts_of(ready), NEW) == own(ready)(prompts_of(ready))

@@ -34,7 +34,7 @@ CONFINED = {
     "typer": ("faces.cli",),
     "rich": ("faces.cli",),
     "tokenizers": ("values.codecs.text", "values.codecs.pretrained_text", "values.tokenizer_files", "work.export.language"),
-    "ctranslate2": ("work.export.ctranslate",),
+    "ctranslate2": ("work.export.ctranslate", "work.engines.ctranslate"),
     "gguf": ("work.export.gguf_file",),
     "onnx": ("work.export.onnx_graph",),
     "safetensors": ("values.tensors", "work.checkpoints", "material.trust.originality"),

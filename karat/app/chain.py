@@ -20,6 +20,7 @@ MAKES = {
     "evaluation": "karat evaluate RUN",
     "release": "karat release RUN",
     "export": "karat export RELEASE --to FORMAT -o FOLDER",
+    "engine": "karat engine RELEASE",
     "asset": "karat generate RELEASE",
 }
 
@@ -257,6 +258,10 @@ def _evaluation(spec: dict[str, Any], facts: dict[str, Any]) -> str:
 
 def _export(spec: dict[str, Any], facts: dict[str, Any]) -> str:
     return f"{spec.get('to')} in {spec.get('precision')}, {facts.get('bytes', 0):,} bytes"
+
+
+def _engine(spec: dict[str, Any], facts: dict[str, Any]) -> str:
+    return f"{facts.get('chosen')} of {len(facts.get('engines', ()))}"
 
 
 def _asset(spec: dict[str, Any], facts: dict[str, Any]) -> str:

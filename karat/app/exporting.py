@@ -1,18 +1,15 @@
 """Export: a release in a form that other programs run, with its card and its lineage beside it, on the chain like everything else."""
 
 import hashlib
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import karat
 from karat.app.releasing import load_release, open_release
 from karat.material.releases.release import Release
-from karat.store.blobs import store_error
+from karat.store.placing import whole_folder
 from karat.store.store import Store
-from karat.words.errors import NotFoundError, SpecError, StoreError
+from karat.words.errors import NotFoundError, SpecError
 from karat.words.events import Event, Finished, Saved, Started
 from karat.words.specs import Spec
 from karat.work.export import ctranslate, gguf_file, huggingface, onnx_graph  # noqa: F401 - the formats register themselves
@@ -43,7 +40,7 @@ def export_release(store: Store, ref: str, out: Path, *, to: str, precision: str
     record, release = open_release(store, ref)
     language = LanguageModel.of(load_release(release)[0])
     yield Started(what="export")
-    with _new_folder(out) as folder:
+    with whole_folder(out) as folder:
         try:
             exporter.write(language, folder, spec.precision)
         except ModuleNotFoundError as error:
@@ -55,22 +52,6 @@ def export_release(store: Store, ref: str, out: Path, *, to: str, precision: str
     yield Saved(what="export", path=str(out))
     summary = f"Export {result[:12]}: {out}, {to} in {spec.precision}, {size:,} bytes"
     yield Finished(what="export", result=result, summary=summary, figures={"bytes": size})
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """Give an empty folder that takes its place when all has been written, and vanishes when something goes wrong."""
-    if out.exists() and (out.is_file() or any(out.iterdir())):
-        raise StoreError(f"{out} exists already.", repair="Choose another folder with -o, or remove it.")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.", ignore_cleanup_errors=True) as name:
-            folder = Path(name) / "export"
-            folder.mkdir()
-            yield folder
-            os.replace(folder, out)
-    except OSError as error:
-        raise store_error(error, out) from None
 
 
 def _say_where_from(folder: Path, release: Release, spec: ExportSpec) -> None:

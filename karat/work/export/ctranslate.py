@@ -42,22 +42,24 @@ def _spec(language: LanguageModel) -> Any:
         rotary_base=THETA,
         head_dim=language.head_width,
     )
-    decoder, weights = spec.decoder, language.weights
+    # Rounding happens in place, and must not reach the model itself.
+    weights = {name: weight.numpy().copy() for name, weight in language.weights.items()}
+    decoder = spec.decoder
     decoder.scale_embeddings = False
-    decoder.embeddings.weight = weights["model.embed_tokens.weight"].numpy()
-    decoder.layer_norm.gamma = weights["model.norm.weight"].numpy()
-    decoder.projection.weight = weights["lm_head.weight"].numpy()
+    decoder.embeddings.weight = weights["model.embed_tokens.weight"]
+    decoder.layer_norm.gamma = weights["model.norm.weight"]
+    decoder.projection.weight = weights["lm_head.weight"]
     for number, layer in enumerate(decoder.layer):
-        attention, gated, named = layer.self_attention, layer.ffn, language.layer(number)
-        attention.layer_norm.gamma = named("input_layernorm").numpy()
-        attention.q_norm.gamma = named("self_attn.q_norm").numpy()
-        attention.k_norm.gamma = named("self_attn.k_norm").numpy()
-        attention.linear[0].weight = np.concatenate([named(f"self_attn.{part}_proj").numpy() for part in "qkv"])
-        attention.linear[1].weight = named("self_attn.o_proj").numpy()
-        gated.layer_norm.gamma = named("post_attention_layernorm").numpy()
-        gated.linear_0.weight = named("mlp.gate_proj").numpy()
-        gated.linear_0_noact.weight = named("mlp.up_proj").numpy()
-        gated.linear_1.weight = named("mlp.down_proj").numpy()
+        attention, gated, prefix = layer.self_attention, layer.ffn, f"model.layers.{number}."
+        attention.layer_norm.gamma = weights[f"{prefix}input_layernorm.weight"]
+        attention.q_norm.gamma = weights[f"{prefix}self_attn.q_norm.weight"]
+        attention.k_norm.gamma = weights[f"{prefix}self_attn.k_norm.weight"]
+        attention.linear[0].weight = np.concatenate([weights[f"{prefix}self_attn.{part}_proj.weight"] for part in "qkv"])
+        attention.linear[1].weight = weights[f"{prefix}self_attn.o_proj.weight"]
+        gated.layer_norm.gamma = weights[f"{prefix}post_attention_layernorm.weight"]
+        gated.linear_0.weight = weights[f"{prefix}mlp.gate_proj.weight"]
+        gated.linear_0_noact.weight = weights[f"{prefix}mlp.up_proj.weight"]
+        gated.linear_1.weight = weights[f"{prefix}mlp.down_proj.weight"]
     return spec
 
 

@@ -5,7 +5,6 @@ biases, a head of its own. Its start is the embedding of id 0, which is therefor
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -116,10 +115,6 @@ class LanguageModel:
     @property
     def ends(self) -> list[int]:
         return ENDS if self.converses else ENDS[:1]
-
-    def layer(self, number: int) -> Callable[[str], Tensor]:
-        """Give the function from a name inside a layer, as in `self_attn.q_proj`, to its weight."""
-        return lambda name: self.weights[f"model.layers.{number}.{name}.weight"]
 
 
 def write_tokenizer(language: LanguageModel, folder: Path) -> None:

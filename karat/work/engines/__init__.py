@@ -1,0 +1,1 @@
+"""Programs that write with a language model's weights, and which of them to use."""
