@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from karat.material.data.batches import EncodedSplit, encode_split
+from karat.material.data.samples import source_of
 from karat.material.data.snapshots import Snapshot
 from karat.material.metrics.judge import Judge
 from karat.store.placing import write_whole
@@ -16,12 +17,14 @@ from karat.values.codecs.codec import Codec
 from karat.values.codecs.label import LabelCodec, LabelOptions
 from karat.values.codecs.latent import seen
 from karat.values.given import Given
+from karat.values.passages import Passage
 from karat.values.tensors import TensorFile, tensor_bytes
 from karat.words.events import Event
 from karat.words.specs import digest_of
 from karat.work.codecs import load_codec
 from karat.work.evaluation import EvaluationOptions, Reality, Values, Yardstick, prepare
 from karat.work.plans import RunSpec
+from karat.work.text_evaluation import TextReality
 
 
 def reality_of(store: Store, snapshot: Snapshot, spec: RunSpec) -> Reality:
@@ -87,3 +90,26 @@ def yardstick_of(
         write_whole(place / "judge.safetensors", tensor_bytes(yardstick.judge.tensors()))
         write_whole(place / "facts.json", json.dumps(yardstick.judge.facts).encode())
     return yardstick
+
+
+def text_reality_of(store: Store, snapshot: Snapshot, spec: RunSpec, most: int = 5000) -> TextReality:
+    """Give the four splits of a snapshot of texts, with the conditions of each test passage that a conditional model knows."""
+    held = {name: list(islice(Passages(store, snapshot, name), most)) for name in ("validation", "test", "judge")}
+    given = Given()
+    if spec.given:
+        made, conditions = load_codec(spec.made, store.read), {name: load_codec(codec, store.read) for name, codec in spec.given.items()}
+        given = encode_split(store, snapshot, "test", made, conditions).conditions(range(len(held["test"])))
+    return TextReality(train=Passages(store, snapshot, "train"), given=given, **held)
+
+
+class Passages(Iterable[Passage]):
+    """The texts of a split, as often as one goes through it."""
+
+    def __init__(self, store: Store, snapshot: Snapshot, split: str) -> None:
+        self.store, self.snapshot, self.split = store, snapshot, split
+
+    def __iter__(self) -> Iterator[Passage]:
+        for sample in self.snapshot.samples(self.split):
+            found = source_of(self.store, sample)
+            if isinstance(found, Passage):
+                yield found

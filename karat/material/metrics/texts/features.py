@@ -37,6 +37,10 @@ class TextFeatures:
         self._squeezed = TruncatedSVD(min(WIDTH, len(texts) - 1), random_state=seed).fit(weighted)
 
     @property
+    def width(self) -> int:
+        return len(self._squeezed.components_)
+
+    @property
     def digest(self) -> str:
         found = {"weights": self._weighted.idf_, "directions": self._squeezed.components_}
         return digest_of_tensors({name: torch.from_numpy(array) for name, array in found.items()})

@@ -13,13 +13,15 @@ from karat.material.metrics.scores import Interval, Metric, Resampling, Side, in
 SCALE = 5.0
 MIXTURES = 25
 ROUNDS = 25
+FEWEST = 5
+"""Cells; with more than fifty texts on each side there are as many as tens of texts."""
 
 
 def frontier(made: Side, real: Side, resampling: Resampling) -> Interval:
     """Measure the area under the frontier: 1 where both sets are alike, near 0 where they share nothing."""
     both_ND = torch.cat([made.features, real.features]).double()
     generator = torch.Generator().manual_seed(resampling.seed)
-    cells = max(2, min(len(made), len(real)) // 10)
+    cells = max(FEWEST, min(len(made), len(real)) // 10)
     cell_N = clustered(both_ND, cells, generator)
     in_NK = torch.nn.functional.one_hot(cell_N, cells).double()
     weights_MN = torch.cat([torch.ones(1, len(made)).double(), resampling.weights(len(made), "made")])

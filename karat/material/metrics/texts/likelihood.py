@@ -28,6 +28,16 @@ class Windows:
     counted_WN: Tensor
     passage_W: Tensor
 
+    def __len__(self) -> int:
+        return len(self.ids_WN)
+
+    def first(self, most: int) -> "Windows":
+        """Give the windows of the first passages that have no more than `most` together, or of the first alone."""
+        if len(self) <= most:
+            return self
+        end = int((self.passage_W < max(1, int(self.passage_W[most]))).sum())
+        return Windows(self.ids_WN[:end], self.counted_WN[:end], self.passage_W[:end])
+
 
 def windows_of(written: Sequence[tuple[NDArray[np.int32], NDArray[np.bool_]]], length: int, *, stride: int) -> Windows:
     """Cut the ids of passages, as `TextCodec.written` gives them, into windows of `length` that begin `stride` apart."""
@@ -57,20 +67,21 @@ def learnt_bytes(passage: Passage) -> int:
 
 @dataclass(frozen=True)
 class Cost:
-    """What pieces of text (windows, or whole passages) cost: nats, how many ids, and how many bytes each has."""
+    """What pieces of text (windows, or whole passages) cost: nats, how many ids, and how many bytes each has; from how many passages."""
 
     nats: Tensor
     ids: Tensor
     bytes: Tensor
+    passages: int
 
     @classmethod
-    def of(cls, nats_WN: Tensor, windows: Windows, bytes_of_passage: Sequence[int]) -> "Cost":
-        """Sum what is counted in each window. A passage's bytes are shared out among its windows by the number of their ids."""
+    def of(cls, nats_W: Tensor, windows: Windows, bytes_of_passage: Sequence[int]) -> "Cost":
+        """Take the nats of what each window counts. A passage's bytes are shared out among its windows by the number of their ids."""
         ids_W = windows.counted_WN.sum(1).double()
-        nats_W = (nats_WN.double() * windows.counted_WN).sum(1)
         all_ids_P = torch.zeros(len(bytes_of_passage)).double().index_add(0, windows.passage_W, ids_W)
         bytes_P = torch.tensor(bytes_of_passage, dtype=torch.float64)
-        return cls(nats_W, ids_W, (bytes_P / all_ids_P.clamp(min=1))[windows.passage_W] * ids_W)
+        bytes_W = (bytes_P / all_ids_P.clamp(min=1))[windows.passage_W] * ids_W
+        return cls(nats_W.double(), ids_W, bytes_W, int(windows.passage_W[-1]) + 1 if len(windows) else 0)
 
     def bits_per_byte(self, resampling: Resampling) -> Interval:
         """Measure bits for each byte; pieces are drawn again."""

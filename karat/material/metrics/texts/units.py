@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 WIDE = "⺀-鿿가-힯豈-﫿︰-﹏\U00020000-\U0003fffd"
 UNIT = re.compile(rf"[{WIDE}]|(?:(?![{WIDE}])\w)+|[^\w\s]")
 IS_WIDE = re.compile(rf"[{WIDE}]")
@@ -32,3 +34,11 @@ def is_wide(texts: Sequence[str]) -> bool:
     """Say whether at least a third of all characters are wide: then what is between spaces is no word."""
     wide = sum(len(IS_WIDE.findall(text)) for text in texts)
     return 3 * wide >= max(1, sum(map(len, texts)))
+
+
+def mixed(text: str, seed: int = 0) -> str:
+    """Put the words of a text into another order; of a text without spaces, the characters."""
+    between = " " if " " in text else ""
+    found = text.split(between) if between else list(text)
+    order = np.random.Generator(np.random.Philox([seed, len(found)])).permutation(len(found))
+    return between.join(found[place] for place in order)
