@@ -10,7 +10,7 @@ from karat.app.chain import find
 from karat.material.data.checks import check_sources
 from karat.material.data.importing import ImportOptions, import_source
 from karat.material.data.policy import CheckPolicy
-from karat.material.data.samples import Sample, samples_of
+from karat.material.data.samples import Sample, samples_of, source_of
 from karat.material.data.showing import Overview, show
 from karat.material.data.snapshots import Snapshot, SnapshotSpec, make_snapshot
 from karat.material.data.split import Fractions
@@ -19,6 +19,7 @@ from karat.material.data.texts.anonymising import anonymise as anonymise_source
 from karat.store.placing import write_whole
 from karat.store.records import Record
 from karat.store.store import Store
+from karat.values.passages import Passage
 from karat.words.errors import DataError
 from karat.words.events import Event, Finished, Saved
 from karat.words.specs import Spec
@@ -88,14 +89,45 @@ def overview(store: Store, ref: str) -> Overview:
     return show(store, find(store, ref, "snapshot", "source").id)
 
 
-def preview(store: Store, ref: str, out: Path, *, count: int = 64, made: dict[str, Any] | None = None) -> Iterator[Event]:
-    """Draw a contact sheet of a source or snapshot as a model will see it: through a codec that was fitted to it, and back."""
+def preview(store: Store, ref: str, out: Path | None = None, *, count: int = 64, made: dict[str, Any] | None = None) -> Iterator[Event]:
+    """Show a source or snapshot as a model will see it, through a codec that was fitted to it: pictures on a sheet, texts as tokens.
+
+    `out` is sheet.png or sheet.txt if it is not given.
+    """
+    record = find(store, ref, "snapshot", "source")
+    samples, total = _spread(store, record, count)
+    if samples and samples[0].modality == "text":
+        yield from _preview_texts(store, record, samples, out or Path("sheet.txt"), total=total, made=made or {})
+    else:
+        yield from _preview_pictures(store, samples, out or Path("sheet.png"), total=total, made=made or {})
+
+
+def _preview_texts(store: Store, record: Record, samples: list[Sample], out: Path, *, total: int, made: dict[str, Any]) -> Iterator[Event]:
+    from karat.material.data.texts.sheet import token_sheet
+    from karat.values.codecs.text import TextCodec
+
+    learnt = Snapshot.open(store, record.id).samples("train") if record.kind == "snapshot" else samples_of(store, record.id)
+    packing = "whole" if any(sample.in_turns for sample in samples) else "stream"
+    codec = TextCodec.fit({"packing": packing, **made}, (_passage(store, sample) for sample in learnt))
+    units = {"bpe": "parts of words", "bytes": "bytes", "characters": "characters"}[codec.options.units]
+    title = f"{len(samples):,} of {total:,} texts as {units}, {codec.space.vocab:,} ids, in rows of {codec.length:,}"
+    sheet = token_sheet(codec, ((sample.name, _passage(store, sample)) for sample in samples), title=title)
+    write_whole(out, sheet.encode())
+    yield Saved(what="sheet of tokens", path=str(out))
+    yield Finished(what="preview", result=str(out), summary=f"{title}: {out}")
+
+
+def _passage(store: Store, sample: Sample) -> Passage:
+    passage = source_of(store, sample)
+    assert isinstance(passage, Passage), "it is a text"
+    return passage
+
+
+def _preview_pictures(store: Store, samples: list[Sample], out: Path, *, total: int, made: dict[str, Any]) -> Iterator[Event]:
     from karat.material.data.preview import contact_sheet
     from karat.values.codecs.image import ImageCodec
 
-    record = find(store, ref, "snapshot", "source")
-    samples, total = _spread(store, record, count)
-    codec = ImageCodec.fit(made or {}, [store.read(sample.blob) for sample in samples])
+    codec = ImageCodec.fit(made, [store.read(sample.blob) for sample in samples])
     drawn = [(codec.decode(codec.value(_packed(codec.encode(store.read(s.blob))))[0]), _caption(s)) for s in samples]
     mode = {"L": "grey", "RGB": "in colour", "RGBA": "in colour with transparency"}[codec.mode]
     title = f"{len(drawn):,} of {total:,} pictures as values of {codec.size[1]} x {codec.size[0]} pixels, {mode}"
@@ -129,7 +161,7 @@ def _spread(store: Store, record: Record, count: int) -> tuple[list[Sample], int
     wanted = {total * place // count for place in range(count)}
     chosen = [sample for place, sample in enumerate(samples_of(store, record.id)) if place in wanted and "problem" not in sample.facts]
     if not chosen:
-        raise DataError("None of the pictures can be read.", repair=f"See what is wrong with them: `karat data check {record.id[:12]}`.")
+        raise DataError("None of the samples can be read.", repair=f"See what is wrong with them: `karat data check {record.id[:12]}`.")
     return chosen, total
 
 

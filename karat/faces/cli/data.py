@@ -18,23 +18,30 @@ Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", he
 
 
 @app.command(
-    "import", epilog="karat data import pictures --name cats --licence CC0-1.0\n\nkarat data import cats.zip --column category=label"
+    "import",
+    epilog="karat data import pictures --name cats --licence CC0-1.0\n\nkarat data import cats.zip --column category=label\n\n"
+    "karat data import poems.jsonl --column body=text",
 )
 def import_(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder or .zip of pictures; class folders and metadata files count.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="PLACE", help="A folder, .zip or file of pictures or texts; class folders and metadata files count."),
+    ],
     name: Annotated[str | None, typer.Option(help="What to call the source; the folder's name if not given.")] = None,
     licence: Annotated[str | None, typer.Option(help="The licence of all of it, where no row says another.")] = None,
     origin: Annotated[str | None, typer.Option(help="Where it comes from: an address, a person, a contract.")] = None,
     column: Annotated[list[str] | None, typer.Option(metavar="OLD=NEW", help="Rename a column, as in category=label.")] = None,
+    modality: Annotated[str, typer.Option(help="What to import: image, text, or auto: pictures where there are any, else texts.")] = "auto",
 ) -> None:
-    """Import a folder or zip file of pictures as a source. Again, it only reads what has changed."""
+    """Import pictures or texts as a source: a folder, a zip file or one file. Again, it only reads what has changed."""
     from karat.app.data import ImportOptions, import_source
     from karat.app.settings import pairs
     from karat.faces.cli.telling import follow
 
     face = face_of(context)
-    options = ImportOptions(name=name, licence=licence, origin=origin, columns=dict(pairs(column or (), option="--column")))
+    columns = dict(pairs(column or (), option="--column"))
+    options = ImportOptions.from_values({"name": name, "licence": licence, "origin": origin, "columns": columns, "modality": modality})
     end = follow(import_source(face.store(), folder, options=options), face.teller())
     face.say(f"Next: karat data check {end.result[:12]}, then karat data snapshot {end.result[:12]}")
 
@@ -121,13 +128,13 @@ def show(context: typer.Context, ref: Ref) -> None:
 def preview(
     context: typer.Context,
     ref: Ref,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG file to write.")] = Path("sheet.png"),
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="How many pictures.")] = 64,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file to write; sheet.png or sheet.txt if not given.")] = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="How many samples.")] = 64,
     change: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change how pictures become values, as in size=32.")
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change how they become values, as in size=32 or units=bytes.")
     ] = None,
 ) -> None:
-    """Draw a contact sheet of the pictures as a model will see them."""
+    """Show samples as a model will see them: pictures on a contact sheet, texts as tokens."""
     from karat.app import data
     from karat.app.settings import settings, tree_of
     from karat.faces.cli.telling import follow
@@ -141,6 +148,7 @@ def _overview_lines(found: "Overview") -> Iterator[str]:
     facts = [("from", ", ".join(found.names)), ("origin", ", ".join(found.origins)), ("licence", ", ".join(found.licences))]
     facts += [(part, f"{count:,} samples") for part, count in found.counts.items()]
     facts += [(f"captions in {column}", f"{count:,} samples") for column, count in found.captions.items()]
+    facts += [(f"in {encoding}", f"{count:,} samples") for encoding, count in found.encodings.items()]
     facts += [(f"left out: {check}", f"{count:,} samples") for check, count in found.left_out.items()]
     yield from table(facts, indent="  ")
     labels = sorted({label for of in found.labels.values() for label in of})
@@ -153,5 +161,5 @@ def _overview_lines(found: "Overview") -> Iterator[str]:
         if len(labels) > 40:
             yield f"    … and {len(labels) - 40:,} more"
     for sample in found.examples:
-        words = [sample.label or "", *sample.captions.values()]
+        words = [sample.label or "", *sample.captions.values(), " ".join(found.beginnings.get(sample.id, "").split())]
         yield f"  example  {sample.name}  {'; '.join(word for word in words if word)}".rstrip()

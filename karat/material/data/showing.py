@@ -4,11 +4,15 @@ from collections import Counter
 
 from pydantic import Field
 
-from karat.material.data.samples import Sample, samples_of
+from karat.material.data.samples import Sample, samples_of, source_of
 from karat.material.data.snapshots import Snapshot
 from karat.material.data.split import SPLIT_NAMES
 from karat.store.store import Store
+from karat.values.passages import Passage
 from karat.words.specs import Spec
+
+BEGINNING = 200
+"""Characters of a text that are shown."""
 
 
 class Overview(Spec):
@@ -23,7 +27,9 @@ class Overview(Spec):
     labels: dict[str, dict[str, int]] = Field(description="samples of each label, in each part")
     captions: dict[str, int] = Field(description="samples that have a caption, for each column of captions")
     left_out: dict[str, int] = Field(description="samples that a snapshot left out, for each reason")
+    encodings: dict[str, int] = Field(description="texts in each encoding that was found")
     examples: tuple[Sample, ...]
+    beginnings: dict[str, str] = Field(description="how those examples that are texts begin, by their ids")
 
 
 def show(store: Store, ref: str, *, examples: int = 8) -> Overview:
@@ -38,6 +44,7 @@ def show(store: Store, ref: str, *, examples: int = 8) -> Overview:
     else:
         sources, parts = [record], {"all": samples_of(store, record.id)}
     counts: Counter[str] = Counter()
+    encodings: Counter[str] = Counter()
     labels: dict[str, Counter[str]] = {part: Counter() for part in parts}
     captions: Counter[str] = Counter()
     licences: set[str] = set()
@@ -48,6 +55,8 @@ def show(store: Store, ref: str, *, examples: int = 8) -> Overview:
             labels[part].update([sample.label] if sample.label is not None else ())
             captions.update(list(sample.captions))
             licences.add(sample.licence or "unknown")
+            if "encoding" in sample.facts:
+                encodings[sample.facts["encoding"]] += 1
             if len(shown) < examples:
                 shown.append(sample)
     return Overview(
@@ -60,5 +69,12 @@ def show(store: Store, ref: str, *, examples: int = 8) -> Overview:
         labels={part: dict(sorted(of.items())) for part, of in labels.items()},
         captions=dict(captions),
         left_out=dict(left_out),
+        encodings=dict(encodings),
         examples=tuple(shown),
+        beginnings={sample.id: _beginning(store, sample) for sample in shown if sample.modality == "text"},
     )
+
+
+def _beginning(store: Store, sample: Sample) -> str:
+    passage = source_of(store, sample)
+    return passage.plain()[:BEGINNING] if isinstance(passage, Passage) else ""

@@ -293,8 +293,7 @@ def _findings(file: SeenFile, sums: Sums) -> Iterator[Finding]:
     for where, message, repair in sums.problems:
         yield Finding(check="bad-row", sample=where, message=message, repair=repair, drops=True)
     if (more := sums.counts["left_out"] - len(sums.problems)) > 0:
-        message = f"{more:,} more of its rows are left out."
-        yield Finding(check="bad-row", sample=file.name, message=message, repair="Correct the first ones, and import it again.", drops=True)
+        yield Finding(check="bad-row", sample=file.name, message=f"{more:,} more of its rows are left out.", repair=repair, drops=True)
 
 
 def _change(file: SeenFile, name: str, *, by_folder: bool) -> Callable[[Sample], Sample] | None:
