@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from karat.learning.families.choosing import Choice, choose
 from karat.learning.families.family import FamilyOptions, Loss, Noise, SamplingOptions, Step, families
 from karat.learning.nets.transformer import CausalTransformer, TransformerSpec
 from karat.values.bridges import as_ids
@@ -29,12 +30,9 @@ class AutoregressiveOptions(FamilyOptions):
     apart: bool = Field(False, description="for rows of several passages: none sees those before it")
 
 
-class AutoregressiveSampling(SamplingOptions):
-    """How the next id is drawn."""
+class AutoregressiveSampling(Choice):
+    """How the next id is drawn, and how much what is given weighs."""
 
-    temperature: float = Field(1.0, ge=0, description="0: always the likeliest id")
-    top_k: int | None = Field(None, ge=1)
-    top_p: float = Field(1.0, gt=0, le=1)
     guidance: float = Field(1.0, ge=0, description="1: as learnt; more: closer to what is given, less varied")
 
 
@@ -73,7 +71,8 @@ class Autoregressive(nn.Module):
         openings = [self.net.opening(each, noise.count) for each in asked]
         caches = [self.net.caches() for _ in asked]
         ids = torch.zeros(noise.count, self.bridge.inner.positions, dtype=torch.long, device=openings[0].device)
-        total = ids.shape[1]
+        total, vocab = ids.shape[1], self.net.leave.out_features
+        seen = None if options.repetition_penalty == 1 else ids.new_zeros(noise.count, vocab, dtype=torch.bool)
         for position in range(total):
             if position == 0:
                 inputs, at = openings, 0
@@ -82,7 +81,8 @@ class Autoregressive(nn.Module):
                 inputs, at = [embedded] * len(asked), self.net.lead + position - 1
             logits = [self.net.step(x, at, cache).float() for x, cache in zip(inputs, caches, strict=True)]
             guided = logits[0] if len(logits) == 1 else logits[1] + options.guidance * (logits[0] - logits[1])
-            ids[:, position] = choose(guided, options, noise)
+            ids[:, position] = choose(guided, options, noise.uniform(1)[:, 0], seen_BV=seen)
+            seen = None if seen is None else seen.scatter(1, ids[:, position : position + 1], True)
             if position + 1 == total or (position + 1) % max(1, total // 20) == 0:
                 yield Step(position + 1, total, self.bridge.leave(ids.reshape(-1, *self.bridge.inner.shape)))
 
@@ -91,18 +91,3 @@ class Autoregressive(nn.Module):
         ids_BN = self.bridge.enter(x).flatten(1)
         logits_BNV = self.net(ids_BN, given).float()
         return F.cross_entropy(logits_BNV.transpose(1, 2), ids_BN, reduction="none")
-
-
-def choose(logits_BV: Tensor, options: AutoregressiveSampling, noise: Noise) -> Tensor:
-    """Draw one id (B,) from each row, within the `top_k` likeliest and the smallest set that holds `top_p` of the probability."""
-    if options.temperature == 0:
-        return logits_BV.argmax(-1)
-    ordered, order = (logits_BV / options.temperature).sort(dim=-1, descending=True, stable=True)
-    chances = ordered.softmax(-1)
-    before = chances.cumsum(-1) - chances
-    chances = torch.where(before < options.top_p, chances, 0.0)
-    if options.top_k is not None:
-        chances[:, options.top_k :] = 0
-    reached = chances.cumsum(-1)
-    drawn = (reached < noise.uniform(1) * reached[:, -1:]).sum(-1).clamp(max=logits_BV.shape[1] - 1)
-    return order.gather(-1, drawn[:, None])[:, 0]
