@@ -11,7 +11,7 @@ from typing import Literal
 
 Language = Literal["en", "zh", "other"]
 
-SEEN = 20_000
+SEEN = 5_000
 """How many characters of a text are looked at for its language."""
 HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 CHINESE = re.compile(r"[\u3000-\u3002\u300a-\u3011\u3400-\u4dbf\u4e00-\u9fff\uff01\uff0c\uff1a\uff1b\uff1f]")

@@ -9,7 +9,6 @@ How much must agree depends on how much there is to read: the policy's share fro
 red" and "I like blue" are no near duplicates. Likeness is joined in chains, so a group that is a crowd is searched again more strictly.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
@@ -38,9 +37,18 @@ SLACK = 0.1
 Shingles = NDArray[np.uint64]
 Prints = NDArray[np.uint16]
 
-TOKENS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_]+")
-UNSPACED = "\u0e00"
-"""The first of the scripts that write no spaces: Thai; Han and kana come later. Hangul, which has spaces, is all words."""
+UNSPACED = (
+    (0x0E00, 0x0EFF),
+    (0x1000, 0x109F),
+    (0x1780, 0x17FF),
+    (0x3040, 0x30FF),
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x20000, 0x323AF),
+)
+"""Scripts that write no spaces: Thai and Lao, Burmese, Khmer, kana, Han. Hangul, which has spaces, is all words."""
+LETTER, ALONE = 1, 2
 ODD, MIX, FOLD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
@@ -147,20 +155,33 @@ def _disperse(texts: Texts, *, groups: Groups, least: float) -> None:
 def _of_piece(text: str) -> Shingles:
     """Hash the shingles of a piece of text: each token by a polynomial of its characters, modulo 2^64, then tokens in a row."""
     folded = text.casefold()
-    bounds = np.array([found.span() for found in TOKENS.finditer(folded)], np.int64).reshape(-1, 2)
-    if not len(bounds):
+    codes = np.frombuffer(folded.encode("utf-32-le"), np.uint32)
+    kinds = np.zeros(len(codes) + 2, np.uint8)
+    kinds[1:-1] = _kinds()[np.minimum(codes, UNSPACED[-1][1] + 1)]
+    before, here, after = kinds[:-2], kinds[1:-1], kinds[2:]
+    firsts = np.flatnonzero((here == ALONE) | ((here == LETTER) & (before != LETTER)))
+    ends = np.flatnonzero((here == ALONE) | ((here == LETTER) & (after != LETTER))) + 1
+    if not len(firsts):
         return np.empty(0, np.uint64)
-    codes = np.frombuffer(folded.encode("utf-32-le"), np.uint32).astype(np.uint64)
     powers, inverses = _powers(len(codes).bit_length())
     sums = np.zeros(len(codes) + 1, np.uint64)
     np.cumsum(codes * powers[: len(codes)], out=sums[1:])
-    tokens = _mixed((sums[bounds[:, 1]] - sums[bounds[:, 0]]) * inverses[bounds[:, 0]])
-    unspaced = (codes[bounds[:, 0]] >= ord(UNSPACED)) & (bounds[:, 1] - bounds[:, 0] == 1)
-    length = min(len(tokens), 3 if 2 * np.count_nonzero(unspaced) > len(tokens) else 2)
+    tokens = _mixed((sums[ends] - sums[firsts]) * inverses[firsts])
+    length = min(len(tokens), 3 if 2 * np.count_nonzero(here == ALONE) > len(tokens) else 2)
     rows = np.zeros(len(tokens) - length + 1, np.uint64)
     for place in range(length):
         rows = _mixed(rows + tokens[place : place + len(rows)])
     return rows
+
+
+@cache
+def _kinds() -> NDArray[np.uint8]:
+    """Say of each character whether it is a letter or digit of a word, stands alone, or is neither."""
+    kinds = np.fromiter((chr(code).isalnum() for code in range(UNSPACED[-1][1] + 2)), np.uint8)
+    for first, last in UNSPACED:
+        kinds[first : last + 1] = ALONE
+    kinds[-1] = 0
+    return kinds
 
 
 @cache
