@@ -1,10 +1,16 @@
 """Filling gaps: what is kept stays, what is said of nats is a bound of what the model really gives."""
 
+import json
 from itertools import permutations, product
 from math import exp, log
+from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given as examples
+from hypothesis import strategies as st
+from sentences import WORDS, Sentences, released, written
+from shell import Shell
 from tiny import SPACES, TRANSFORMER, awaken, given_of, model_of
 from torch import Tensor
 
@@ -13,7 +19,9 @@ from karat.learning.models import Model
 from karat.values.codecs.label import LabelCodec
 from karat.values.given import Given
 from karat.values.spaces import Space
-from karat.work.generation import all_values
+from karat.words.errors import SpecError
+from karat.work.editing import Edit, edited
+from karat.work.generation import Ready, all_values
 from karat.work.optimizers import optimizers
 
 LETTERS = Space(axes=("token",), shape=(3,), vocab=3)
@@ -162,3 +170,91 @@ def test_at_temperature_nought_only_the_order_is_drawn() -> None:
     made = model.made(Given(), surely, SEEDS)
     assert bool((made == made[0]).all())
     assert MaskedOptions().net.width > TRANSFORMER.width
+
+
+# ---- editing texts
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("masked")
+    return released(folder, *written("masked", folder, Sentences(), steps=250, **{"family.net.depth": 2}))
+
+
+@pytest.fixture(scope="module")
+def ready(release: Path) -> Ready:
+    from karat.app.releasing import load_release
+    from karat.material.releases.release import Release
+
+    return load_release(Release.open(release))[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [("the red ___ sleeps here", "who"), ("the ___ fox sings above", "how"), ("the blue whale runs ___", "where")]
+)
+def test_a_blank_is_filled_with_a_word_that_fits(ready: Ready, text: str, kind: str) -> None:
+    before, after = text.split("___")
+    filled = [edited(ready, Edit(text=text, seed=seed)) for seed in range(6)]
+    words = [each.removeprefix(before).removesuffix(after) for each in filled]
+    assert all(each == before + word + after for each, word in zip(filled, words, strict=True))
+    assert sum(word in WORDS[kind] for word in words) >= 5, filled
+    assert len(set(words)) > 1
+
+
+def test_the_same_edit_gives_the_same_text_and_a_span_is_written_anew(ready: Ready) -> None:
+    edit = Edit(text="the golden heron waits nearby", spans=((11, 16),), seed=1)
+    texts = {edited(ready, edit.changed(first=index)) for index in range(8)}
+    assert edited(ready, edit) in texts
+    assert all(text.startswith("the golden ") and text.endswith(" waits nearby") for text in texts)
+    assert len(texts) > 2
+    twice = Edit(text="the ___ otter ___ inside", seed=2)
+    assert edited(ready, twice) == edited(ready, twice)
+    assert len(edited(ready, twice).split()) == 5
+
+
+def test_what_cannot_be_edited_is_refused(ready: Ready) -> None:
+    with pytest.raises(SpecError, match="nothing to fill"):
+        edited(ready, Edit(text="the red fox"))
+    for spans in (((2, 90),), ((5, 2),), ((0, 5), (3, 8))):
+        with pytest.raises(SpecError, match="spans"):
+            edited(ready, Edit(text="the red fox", spans=spans))
+    with pytest.raises(SpecError, match="tokens longer"):
+        edited(ready, Edit(text="the ___ fox", tokens=400))
+    with pytest.raises(SpecError, match="tokens longer"):
+        edited(ready, Edit(text="the fox " * 50 + "___"))
+    with pytest.raises(SpecError, match="no condition"):
+        edited(ready, Edit(text="the ___ fox", given={"label": "a"}))
+
+
+@examples(text=st.text(alphabet="ab _", max_size=30), ends=st.lists(st.integers(0, 30), max_size=4))
+def test_pieces_and_gaps_make_up_the_text(text: str, ends: list[int]) -> None:
+    spans = tuple(zip(ends[::2], ends[1::2], strict=False))
+    try:
+        pieces = Edit(text=text, spans=spans).pieces()
+    except SpecError:
+        return
+    if spans:
+        gone = [text[first:last] for first, last in sorted(spans)]
+        assert "".join(part for pair in zip(pieces, [*gone, ""], strict=True) for part in pair) == text
+    else:
+        assert len(pieces) > 1
+        assert text.startswith(pieces[0])
+        assert text.endswith(pieces[-1])
+
+
+def test_the_command_makes_assets_that_say_where_they_come_from(release: Path, shell: Shell) -> None:
+    told = shell.well("--json", "edit", release, "--text", "the red ___ sleeps here", "-n", "2", "--seed", "4", "-o", "edited").lines
+    made = [line for line in told if line["kind"] == "made"]
+    assert [line["kind"] for line in told][-1] == "finished"
+    assert len(made) == 2
+    path = Path(made[0]["path"])
+    assert path.read_text().startswith("the red ")
+    assert json.loads(path.with_name(path.name + ".karat.json").read_text())["origin"]["seed"] == 4
+    record = json.loads(shell.well("--json", "show", made[0]["asset"]).out)["record"]
+    assert record["spec"]["text"] == "the red ___ sleeps here"
+    again = shell.well("--json", "edit", release, "--text", "the red ___ sleeps here", "--seed", "4", "-o", "again").lines
+    assert [line["asset"] for line in again if line["kind"] == "made"] == [made[0]["asset"]]
+    assert "nothing to fill" in shell.refused("edit", release, "--text", "the red fox")
+    assert "FIRST:LAST" in shell.refused("edit", release, "--text", "the red fox", "--span", "a:b")
+    assert "no latents" in shell.refused("edit", release, "--between", "the red fox", "the blue fox")
+    assert "no effect" in shell.refused("edit", release, "--text", "the ___ fox", "--strength", "2")
