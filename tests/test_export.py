@@ -323,11 +323,12 @@ def test_gguf_refuses_a_vocabulary_that_it_would_misread(tmp_path):
 def test_engines_are_measured_and_the_fastest_faithful_one_is_used(shell, released):
     told, store = shell.well("engine", released, "--json"), Store.open(shell.store)
     figures = {each.engine: each for each in figures_of(store, told.result)}
-    assert list(figures) == ["karat", "ctranslate2 float32", "ctranslate2 int8"]
+    assert list(figures) == ["karat", "karat bfloat16", "ctranslate2 float32", "ctranslate2 int8"]
     own_bits = figures["karat"].bits_per_byte
     assert figures["ctranslate2 float32"].same == 1
     assert figures["ctranslate2 float32"].bits_per_byte == pytest.approx(own_bits, rel=1e-4)
-    assert own_bits != figures["ctranslate2 int8"].bits_per_byte == pytest.approx(own_bits, rel=0.05)
+    for rounded in ("karat bfloat16", "ctranslate2 int8"):
+        assert own_bits != figures[rounded].bits_per_byte == pytest.approx(own_bits, rel=0.05)
     chosen = store.get(told.result).facts["chosen"]
     passing = [each for each in figures.values() if each.passes]
     assert chosen == max(passing, key=lambda each: each.tokens_per_second[1]).engine
@@ -341,11 +342,10 @@ def test_engines_are_measured_and_the_fastest_faithful_one_is_used(shell, releas
 
 def test_an_engine_that_writes_otherwise_is_not_chosen(ready):
     own_engine = OwnEngine(ready.model, LanguageModel.of(ready).ends)
-    other = OwnEngine(awaken(copy.deepcopy(ready.model), seed=5), own_engine.ends)
+    other = awaken(copy.deepcopy(ready.model), seed=5)
     probe = Probe.drawn(ready.model, ready.made, texts=2)
-    rounded = OwnEngine(other.model, own_engine.ends)
-    rounded.precision = "int8"
-    figures = measure([own_engine, other, rounded], probe)
+    exact, rounded = (OwnEngine(other, own_engine.ends, precision=precision) for precision in ("float32", "bfloat16"))
+    figures = measure([own_engine, exact, rounded], probe)
     assert [each.passes for each in figures] == [True, False, False]
     assert fastest(figures) is figures[0]
     assert own_engine.write(prompts_of(ready), NEW) == own(ready)(prompts_of(ready))
