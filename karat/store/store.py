@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Self
 from karat.store.blobs import LocalBlobs, store_error
 from karat.store.database import Database
 from karat.store.files import Files
+from karat.store.queue import Queue
 from karat.store.records import AliasEntry, Record, Records, record_id
 from karat.words.errors import BusyError, NotFoundError, StoreError
 from karat.words.specs import Spec, canonical
@@ -32,6 +33,7 @@ class Store:
         self.folder = folder
         self.blobs = LocalBlobs(folder / "blobs")
         self.files = Files(database)
+        self.queue = Queue(database, clock)
         self._database = database
         self._records = Records(database)
         self._clock = clock

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Connection,
     Float,
@@ -78,10 +79,45 @@ looks = Table(
     Column("facts", Text, nullable=False),
     Column("print", LargeBinary),
 )
+jobs = Table(
+    "jobs",
+    now,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(24), unique=True, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("lane", String(12), nullable=False),
+    Column("owner", String(64), nullable=False),
+    Column("mates", String(128)),
+    Column("spec", Text, nullable=False),
+    Column("once", String(128)),
+    Column("webhook", Text),
+    Column("done", Integer, nullable=False, default=0),
+    Column("total", Integer),
+    Column("figures", Text),
+    Column("result", Text),
+    Column("error", Text),
+    Column("seconds", Float, nullable=False, default=0.0),
+    Column("submitted", Float, nullable=False),
+    Column("started", Float),
+    Column("ended", Float),
+    Column("worker", String(64)),
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("beat", Float),
+    Column("cancelling", Boolean, nullable=False, default=False),
+    Index("jobs_waiting", "state", "lane", "number"),
+    Index("jobs_of_owner", "owner", "number"),
+    Index("jobs_once", "owner", "once", unique=True),
+)
 version = Table("store_version", now, Column("version", Integer, nullable=False))
 
-STEPS: dict[int, Callable[[Connection], None]] = {}
-VERSION = 1
+
+def _add_jobs(connection: Connection) -> None:
+    jobs.create(connection)
+
+
+STEPS: dict[int, Callable[[Connection], None]] = {2: _add_jobs}
+VERSION = 2
 
 
 def version_of(connection: Connection) -> int:

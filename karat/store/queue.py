@@ -1,0 +1,241 @@
+"""The queue: jobs that were accepted, and who works on them. It is a table, so that no killed server or worker loses a job.
+
+A worker holds a job by a claim (its name and the attempt) that it must renew. A claim that was not renewed is void: the job waits again,
+and whatever the old worker still says of it is refused. So a job is completed once, however often it was begun.
+"""
+
+import json
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, and_, case, func, insert, or_, select, update
+
+from karat.store.database import Database
+from karat.store.tables import jobs
+from karat.words.errors import KaratError, NotFoundError
+from karat.words.specs import Spec, canonical
+
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+Lane = Literal["interactive", "bulk"]
+ENDED = ("done", "failed", "cancelled")
+RECENT = 600.0
+"""Seconds over which the device time that an owner was given counts against it."""
+
+
+class Submission(Spec):
+    """A job to be accepted. Jobs of equal `mates` may be computed together; `once` makes submitting it again harmless."""
+
+    kind: str
+    owner: str
+    spec: dict[str, Any]
+    lane: Lane = "bulk"
+    mates: str | None = None
+    once: str | None = None
+    webhook: str | None = None
+    total: int | None = None
+
+
+class Job(Spec):
+    """A job as it stands. Times are Unix seconds; `seconds` is the device time that it took."""
+
+    number: int
+    id: str
+    kind: str
+    state: State
+    lane: Lane
+    owner: str
+    mates: str | None
+    spec: dict[str, Any]
+    webhook: str | None
+    done: int
+    total: int | None
+    figures: dict[str, float]
+    result: Any
+    error: dict[str, Any] | None
+    seconds: float
+    submitted: float
+    started: float | None
+    ended: float | None
+    worker: str | None
+    attempt: int
+    cancelling: bool
+
+    @property
+    def claim(self) -> "Claim":
+        return Claim(self.id, self.worker or "", self.attempt)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right of one worker to one attempt at a job."""
+
+    job: str
+    worker: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Beat:
+    """A sign of life for a claim: how far it is."""
+
+    claim: Claim
+    done: int = 0
+    total: int | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+class Queue:
+    """The jobs of a store."""
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database, self._clock = database, clock
+
+    def submit(self, submissions: Sequence[Submission]) -> list[Job]:
+        """Accept jobs, all of them or none; give them in order. One whose `once` its owner has used before is the job of that time."""
+        with self._database.writing() as connection:
+            return [_submitted(connection, each, self._clock()) for each in submissions]
+
+    def get(self, id: str) -> Job:
+        with self._database.reading() as connection:
+            row = connection.execute(select(jobs).where(jobs.c.id == id)).first()
+        if row is None:
+            raise NotFoundError(f"There is no job {id!r}.", repair="Look at the list of jobs.")
+        return _job(row)
+
+    def latest(self, *, owner: str | None = None, state: State | None = None, before: int | None = None, limit: int = 50) -> list[Job]:
+        """Give jobs, newest first; `before` is the number of the last one that was seen."""
+        query = select(jobs).order_by(jobs.c.number.desc()).limit(limit)
+        for column, wanted in ((jobs.c.owner, owner), (jobs.c.state, state)):
+            query = query.where(column == wanted) if wanted is not None else query
+        query = query.where(jobs.c.number < before) if before is not None else query
+        with self._database.reading() as connection:
+            return [_job(row) for row in connection.execute(query)]
+
+    def waiting(self) -> Counter[str]:
+        """Give how many jobs of each owner wait."""
+        query = select(jobs.c.owner, func.count()).where(jobs.c.state == "queued").group_by(jobs.c.owner)
+        with self._database.reading() as connection:
+            return Counter(dict(connection.execute(query).tuples().all()))
+
+    def position(self, job: Job) -> int:
+        """Give how many jobs are ahead of a waiting one, had all owners the same share."""
+        ahead = or_(jobs.c.number < job.number, jobs.c.lane == "interactive") if job.lane == "bulk" else jobs.c.number < job.number
+        query = select(func.count()).where(jobs.c.state == "queued", ahead, jobs.c.number != job.number)
+        query = query.where(jobs.c.lane == "interactive") if job.lane == "interactive" else query
+        with self._database.reading() as connection:
+            return int(connection.scalar(query) or 0)
+
+    def claim(self, worker: str, *, kinds: Sequence[str], most: int = 1) -> list[Job]:
+        """Give a worker the job that is due, and up to `most` in all that may be computed with it.
+
+        Interactive goes before bulk; then the owner that has been given the least device time lately, and holds the fewest running
+        jobs; then who came first.
+        """
+        now = self._clock()
+        with self._database.writing() as connection:
+            due = _due(connection, kinds, now - RECENT)
+            if due is None:
+                return []
+            chosen = [due, *_mates(connection, due, most - 1)] if due.mates is not None and most > 1 else [due]
+            values = {"state": "running", "worker": worker, "attempt": jobs.c.attempt + 1, "beat": now}
+            numbers = [row.number for row in chosen]
+            connection.execute(update(jobs).where(jobs.c.number.in_(numbers)).values(**values, started=func.coalesce(jobs.c.started, now)))
+            rows = connection.execute(select(jobs).where(jobs.c.number.in_(numbers)).order_by(jobs.c.number)).all()
+        return [_job(row) for row in rows]
+
+    def beat(self, beats: Iterable[Beat]) -> set[str]:
+        """Renew claims and note how far they are. Give the ids of the jobs to stop: cancelled ones, and those whose claim is void."""
+        stop, now = set(), self._clock()
+        with self._database.writing() as connection:
+            for beat in beats:
+                values = {"beat": now, "done": beat.done, "total": beat.total, "figures": _text(beat.figures)}
+                held = connection.execute(update(jobs).where(_holds(beat.claim)).values(**values)).rowcount
+                asked = connection.scalar(select(jobs.c.cancelling).where(jobs.c.id == beat.claim.job))
+                stop.update([beat.claim.job] if not held or asked else [])
+        return stop
+
+    def finish(self, claim: Claim, *, result: Any = None, error: KaratError | None = None, seconds: float = 0.0) -> bool:
+        """Complete a job by its claim: done, failed or cancelled, as the error says. Give False when the claim is void."""
+        state = "done" if error is None else "cancelled" if error.code == "cancelled" else "failed"
+        told = None if error is None else _text({"code": error.code, "problem": error.problem, "repair": error.repair})
+        values = {"state": state, "result": None if result is None else _text(result), "error": told, "ended": self._clock()}
+        with self._database.writing() as connection:
+            change = update(jobs).where(_holds(claim)).values(**values, seconds=jobs.c.seconds + seconds)
+            return bool(connection.execute(change).rowcount)
+
+    def give_back(self, claim: Claim) -> None:
+        """Let a job wait again, as a worker does that is asked to end."""
+        with self._database.writing() as connection:
+            connection.execute(update(jobs).where(_holds(claim)).values(state="queued", worker=None))
+
+    def revive(self, *, lease: float, attempts: int = 3) -> int:
+        """Let jobs wait again whose worker gave no sign for `lease` seconds; give up on those that `attempts` workers did not survive."""
+        now = self._clock()
+        lost = and_(jobs.c.state == "running", jobs.c.beat < now - lease)
+        error = _text({"code": "lost", "problem": f"{attempts} workers did not survive it.", "repair": "Ask for less at once."})
+        with self._database.writing() as connection:
+            connection.execute(update(jobs).where(lost, jobs.c.cancelling).values(state="cancelled", ended=now))
+            connection.execute(update(jobs).where(lost, jobs.c.attempt >= attempts).values(state="failed", ended=now, error=error))
+            return connection.execute(update(jobs).where(lost).values(state="queued", worker=None)).rowcount
+
+    def cancel(self, id: str) -> Job:
+        """Ask a job to stop: a waiting one is cancelled at once, a running one at its next step, one that ended stays as it is."""
+        with self._database.writing() as connection:
+            waiting = and_(jobs.c.id == id, jobs.c.state == "queued")
+            connection.execute(update(jobs).where(waiting).values(state="cancelled", cancelling=True, ended=self._clock()))
+            connection.execute(update(jobs).where(jobs.c.id == id, jobs.c.state == "running").values(cancelling=True))
+        return self.get(id)
+
+
+def _submitted(connection: Connection, asked: Submission, now: float) -> Job:
+    if asked.once is not None:
+        known = connection.execute(select(jobs).where(jobs.c.owner == asked.owner, jobs.c.once == asked.once)).first()
+        if known is not None:
+            return _job(known)
+    values = {**asked.model_dump(exclude={"spec"}), "spec": _text(asked.spec), "id": secrets.token_hex(12)}
+    row = insert(jobs).values(**values, state="queued", submitted=now).returning(jobs)
+    return _job(connection.execute(row).one())
+
+
+def _due(connection: Connection, kinds: Sequence[str], since: float) -> Row[Any] | None:
+    """Give the first waiting job of the owner whose turn it is."""
+    waits = and_(jobs.c.state == "queued", jobs.c.kind.in_(kinds))
+    for lane in ("interactive", "bulk"):
+        first = select(jobs.c.owner, func.min(jobs.c.number).label("number")).where(waits, jobs.c.lane == lane).group_by(jobs.c.owner)
+        fronts = connection.execute(first).all()
+        if not fronts:
+            continue
+        served = _served(connection, [front.owner for front in fronts], since) if len(fronts) > 1 else {}
+        turn = min(fronts, key=lambda front: (served.get(front.owner, (0, 0.0)), front.number))
+        return connection.execute(select(jobs).where(jobs.c.number == turn.number)).one()
+    return None
+
+
+def _served(connection: Connection, owners: Sequence[str], since: float) -> dict[str, tuple[int, float]]:
+    """Give for each owner the jobs that run now, and the device time of late."""
+    lately = and_(jobs.c.owner.in_(owners), or_(jobs.c.state == "running", jobs.c.ended >= since))
+    running = func.sum(case((jobs.c.state == "running", 1), else_=0))
+    query = select(jobs.c.owner, running.label("running"), func.sum(jobs.c.seconds).label("seconds")).where(lately).group_by(jobs.c.owner)
+    return {row.owner: (int(row.running or 0), float(row.seconds or 0.0)) for row in connection.execute(query)}
+
+
+def _mates(connection: Connection, due: Row[Any], most: int) -> list[Row[Any]]:
+    same = and_(jobs.c.state == "queued", jobs.c.mates == due.mates, jobs.c.kind == due.kind, jobs.c.number != due.number)
+    return list(connection.execute(select(jobs).where(same).order_by(jobs.c.number).limit(most)))
+
+
+def _holds(claim: Claim) -> Any:
+    return and_(jobs.c.id == claim.job, jobs.c.state == "running", jobs.c.worker == claim.worker, jobs.c.attempt == claim.attempt)
+
+
+def _text(value: Any) -> str:
+    return canonical(value).decode()
+
+
+def _job(row: Row[Any]) -> Job:
+    values = {name: row._mapping[name] for name in Job.model_fields}
+    read = {name: json.loads(values[name]) if values[name] else None for name in ("spec", "figures", "result", "error")}
+    return Job(**{**values, **read, "figures": read["figures"] or {}})

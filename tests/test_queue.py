@@ -1,0 +1,175 @@
+"""The queue loses nothing that it accepted and completes nothing twice, whoever dies when."""
+
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from karat.store.queue import Beat, Claim, Job, Submission
+from karat.store.store import Store
+from karat.store.tables import VERSION
+from karat.words.errors import Cancelled, NotFoundError, SpecError, StoreError
+
+KINDS = ("draw", "train")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> Store:
+    return Store.open(tmp_path / "store", clock=clock)
+
+
+def asked(owner: str = "ann", **changes: object) -> Submission:
+    return Submission.from_values({"kind": "draw", "owner": owner, "spec": {"seed": 1}, **changes})
+
+
+def test_a_job_goes_its_way(store: Store, clock: Clock) -> None:
+    (job,) = store.queue.submit([asked(total=4)])
+    assert (job.state, job.spec, job.attempt) == ("queued", {"seed": 1}, 0)
+    (held,) = store.queue.claim("w1", kinds=KINDS)
+    assert (held.id, held.state, held.attempt) == (job.id, "running", 1)
+    assert store.queue.claim("w2", kinds=KINDS) == []
+    assert store.queue.beat([Beat(held.claim, 2, 4, {"loss": 0.5})]) == set()
+    assert store.queue.get(job.id).figures == {"loss": 0.5}
+    clock.now += 3
+    assert store.queue.finish(held.claim, result=["asset"], seconds=2.5)
+    ended = store.queue.get(job.id)
+    assert (ended.state, ended.result, ended.seconds, ended.ended) == ("done", ["asset"], 2.5, 1_003.0)
+    assert not store.queue.finish(held.claim, result=["another"]), "a job is completed once"
+
+
+def test_a_lost_claim_says_nothing_more(store: Store, clock: Clock) -> None:
+    store.queue.submit([asked()])
+    (first,) = store.queue.claim("w1", kinds=KINDS)
+    clock.now += 31
+    assert store.queue.revive(lease=30) == 1
+    (second,) = store.queue.claim("w2", kinds=KINDS)
+    assert second.attempt == 2
+    assert store.queue.beat([Beat(first.claim)]) == {first.id}
+    assert not store.queue.finish(first.claim)
+    assert store.queue.finish(second.claim)
+
+
+def test_a_job_that_kills_its_workers_is_given_up(store: Store, clock: Clock) -> None:
+    (job,) = store.queue.submit([asked()])
+    for _ in range(3):
+        assert store.queue.claim("w", kinds=KINDS)
+        clock.now += 60
+        store.queue.revive(lease=30, attempts=3)
+    assert store.queue.get(job.id).state == "failed"
+    assert (store.queue.get(job.id).error or {})["code"] == "lost"
+
+
+def test_cancelling_stops_what_waits_at_once_and_what_runs_at_its_next_beat(store: Store) -> None:
+    running, waiting = store.queue.submit([asked(), asked()])
+    (held,) = store.queue.claim("w", kinds=KINDS)
+    assert held.id == running.id
+    assert store.queue.cancel(waiting.id).state == "cancelled"
+    assert store.queue.cancel(running.id).cancelling
+    assert store.queue.beat([Beat(held.claim)]) == {held.id}
+    store.queue.finish(held.claim, error=Cancelled("Stopped.", repair="Ask again."))
+    assert store.queue.get(running.id).state == "cancelled"
+    assert store.queue.cancel(running.id).state == "cancelled", "cancelling twice is harmless"
+
+
+def test_the_same_submission_is_one_job(store: Store) -> None:
+    one, again, other = store.queue.submit([asked(once="k"), asked(once="k", spec={"seed": 2}), asked("bob", once="k")])
+    assert one.id == again.id != other.id
+
+
+def test_interactive_goes_before_bulk_and_owners_take_turns(store: Store) -> None:
+    store.queue.submit([*(asked("greedy") for _ in range(6)), asked("ann"), asked("bob"), asked("bob", lane="interactive")])
+    order = []
+    while held := store.queue.claim("w", kinds=KINDS):
+        order.append((held[0].owner, held[0].lane))
+        store.queue.finish(held[0].claim, seconds=1.0)
+    assert order[0] == ("bob", "interactive")
+    assert [owner for owner, _ in order[1:4]] == ["greedy", "ann", "greedy"] or Counter(o for o, _ in order[1:4])["ann"] == 1
+    assert {"ann", "bob"} <= {owner for owner, _ in order[:5]}, "nobody waits behind all six of another"
+
+
+def test_mates_are_claimed_together(store: Store) -> None:
+    store.queue.submit([asked(mates="a"), asked(mates="b"), asked("bob", mates="a"), asked(mates="a"), asked()])
+    assert [job.number for job in store.queue.claim("w", kinds=KINDS, most=8)] == [1, 3, 4]
+    assert [job.number for job in store.queue.claim("w", kinds=KINDS, most=8)] == [2]
+
+
+def test_failures_keep_their_words(store: Store) -> None:
+    (job,) = store.queue.submit([asked()])
+    store.queue.finish(store.queue.claim("w", kinds=KINDS)[0].claim, error=SpecError("No.", repair="Yes."))
+    assert store.queue.get(job.id).error == {"code": "spec", "problem": "No.", "repair": "Yes."}
+    with pytest.raises(NotFoundError, match="no job"):
+        store.queue.get("nothing")
+
+
+def test_a_store_of_version_one_gains_the_queue(tmp_path: Path) -> None:
+    Store.open(tmp_path).close()
+    with sqlite3.connect(tmp_path / "records.sqlite") as old:
+        old.execute("DROP TABLE jobs")
+        old.execute("UPDATE store_version SET version = 1")
+    store = Store.open(tmp_path)
+    assert store.queue.submit([asked()])
+    with sqlite3.connect(tmp_path / "records.sqlite") as old:
+        assert old.execute("SELECT version FROM store_version").fetchone() == (VERSION,)
+        old.execute(f"UPDATE store_version SET version = {VERSION + 1}")
+    with pytest.raises(StoreError, match="newer Karat"):
+        Store.open(tmp_path)
+
+
+class Deaths(RuleBasedStateMachine):
+    """Workers that claim, beat, finish, die and come back late, in any order."""
+
+    @initialize(folder=st.just(None))
+    def open(self, folder: None) -> None:
+        import tempfile
+
+        self.clock = Clock()
+        self.store = Store.open(Path(tempfile.mkdtemp()), clock=self.clock)
+        self.accepted: set[str] = set()
+        self.claims: list[Claim] = []
+        self.completed: Counter[str] = Counter()
+
+    @rule(owner=st.sampled_from(["ann", "bob"]), lane=st.sampled_from(["interactive", "bulk"]))
+    def submit(self, owner: str, lane: str) -> None:
+        self.accepted.add(self.store.queue.submit([asked(owner, lane=lane)])[0].id)
+
+    @rule(worker=st.sampled_from(["w1", "w2"]))
+    def claim(self, worker: str) -> None:
+        self.claims += [job.claim for job in self.store.queue.claim(worker, kinds=KINDS)]
+
+    @rule(place=st.integers(0, 20))
+    def finish(self, place: int) -> None:
+        if self.claims:
+            claim = self.claims[place % len(self.claims)]
+            self.completed[claim.job] += self.store.queue.finish(claim, result=1)
+
+    @rule(seconds=st.sampled_from([1, 40]))
+    def time_goes_by(self, seconds: int) -> None:
+        self.clock.now += seconds
+        self.store.queue.revive(lease=30, attempts=1_000)
+
+    @invariant()
+    def nothing_is_lost_and_nothing_done_twice(self) -> None:
+        known: dict[str, Job] = {job.id: job for job in self.store.queue.latest(limit=1_000)}
+        assert set(known) == self.accepted
+        assert all(count == (known[id].state == "done") for id, count in self.completed.items())
+
+
+Deaths.TestCase.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+TestDeaths = Deaths.TestCase
