@@ -120,12 +120,12 @@ def plant(count: int, draw: np.random.Generator) -> tuple[list[str], dict[int, t
 
 
 def sentences() -> list[str]:
-    """Give real sentences of four words or more, each once."""
+    """Give real sentences of four to forty words, each once; a longer one would make most of whatever text it stands in."""
     texts = list(topics.values())
     if (TEXTS / "quotes.jsonl").exists():
         texts += [json.loads(line)["text"] for line in (TEXTS / "quotes.jsonl").read_text(encoding="utf-8").splitlines()]
     cut = (" ".join(part.split()) for text in texts for part in re.split(r"(?<=[.!?])\s|\n\s*\n", text))
-    return sorted({part for part in cut if part.count(" ") >= 3})
+    return sorted({part for part in cut if 4 <= len(part.split()) <= 40})
 
 
 def poems() -> list[str]:
