@@ -14,7 +14,8 @@ from karat.material.data.importing import import_source
 from karat.material.data.snapshots import SnapshotSpec, make_snapshot
 from karat.store.store import Store
 
-EMOJI = Path(os.environ.get("KARAT_DATA", Path(__file__).parents[2] / "shared" / "data")) / "emoji"
+DATA = Path(os.environ.get("KARAT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+EMOJI, TEXTS = DATA / "emoji", DATA / "text"
 
 
 def snapshot_of(store: Store, name: str, scratch: Path) -> str:

@@ -14,6 +14,7 @@ RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 MARKS = ("<!-- recorded results: written by docs/generate.py -->", "<!-- end of recorded results -->")
 TITLES = {
     "quality": "Quality per minute",
+    "bits per byte": "Bits per byte at equal time",
     "sampling": "Sampling speed",
     "loop": "Overhead of the loop",
     "import": "Import",
