@@ -79,7 +79,8 @@ def _gpt2() -> tuple[Any, dict[str, Any]]:
 def _qwen3() -> tuple[Any, dict[str, Any]]:
     tokenizer = _bytes()
     tokenizer.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
-    return tokenizer, {"eos_token": {"content": "<|endoftext|>"}, "chat_template": CHATML}
+    end = {"__type": "AddedToken", "content": "<|endoftext|>", "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    return tokenizer, {"eos_token": end, "chat_template": CHATML}
 
 
 def _bytes() -> Any:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from karat.learning.families.choosing import Choice, choose
 from karat.learning.families.family import FamilyOptions, Loss, Noise, SamplingOptions, Step, families
-from karat.learning.nets.pretrained import Adapter, Lora, Whole, adapted, built, factors, kept_names, merged, take_up
+from karat.learning.nets.pretrained import Adapter, Lora, Whole, adapted, built, factors, kept_names, merged, round_down, take_up
 from karat.values.given import Given
 from karat.values.spaces import Space
 from karat.words.errors import SpecError
@@ -69,6 +69,8 @@ class Pretrained(nn.Module):
     def start_from(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up the weights of the base, by the names that its files give them."""
         take_up(self.net, tensors)
+        if isinstance(self.options.adapter, Lora):
+            round_down(self.net, self.options.adapter)
 
     def finished(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Give the weights of what a run ends as, from those that were chosen: all of them, the factors merged in."""
@@ -96,7 +98,7 @@ class Pretrained(nn.Module):
         first = 1 if self.options.answers else 0  # an encoder gets nothing to read: the row begins with its 0
         token, cache = torch.full((noise.count, 1), self.options.start, device=ids.device), None
         ended = torch.zeros(noise.count, dtype=torch.bool, device=ids.device)
-        asked = self._encoded(ids[:, :1], torch.ones_like(ids[:, :1], dtype=torch.bool)) if self.options.answers else {}
+        asked = self.encoded(ids[:, :1], torch.ones_like(ids[:, :1], dtype=torch.bool)) if self.options.answers else {}
         for position in range(first, ids.shape[1]):
             read = {"decoder_input_ids": token} if self.options.answers else {"input_ids": token}
             out = self.net(**asked, **read, past_key_values=cache, use_cache=True)
@@ -140,12 +142,12 @@ class Pretrained(nn.Module):
         shifted = (place + parted_B1 + 1).clamp(max=x.shape[1] - 1)
         answer_BT = self.tokens[x.gather(1, shifted)]
         read = torch.cat([torch.full_like(answer_BT[:, :1], self.options.start), answer_BT[:, :-1]], 1)
-        asked = self._encoded(x[:, :longest], (place <= parted_B1)[:, :longest])
+        asked = self.encoded(x[:, :longest], (place <= parted_B1)[:, :longest])
         logits_BTV = self.net(**asked, decoder_input_ids=read, use_cache=False).logits.float()
         error_BT = F.cross_entropy(logits_BTV.transpose(1, 2), answer_BT, reduction="none")
         return error_BT.gather(1, (place - parted_B1 - 1).clamp(min=0)) * (place > parted_B1)
 
-    def _encoded(self, x: Tensor, there: Tensor) -> dict[str, Any]:
+    def encoded(self, x: Tensor, there: Tensor) -> dict[str, Any]:
         """Let the encoder read rows of ids where there are some."""
         read = {"attention_mask": there.long()}
         return {**read, "encoder_outputs": self.net.get_encoder()(input_ids=self.tokens[x], **read)}  # type: ignore[operator]

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from karat.learning.nets.rounded import Rounded
 from karat.words.errors import ReleaseError, SpecError
 from karat.words.specs import Spec
 
@@ -30,6 +31,7 @@ class Lora(Spec):
     rank: int = Field(16, ge=1)
     alpha: int = Field(32, ge=1, description="how much they count, over the rank")
     dropout: float = Field(0.0, ge=0, lt=1)
+    bits: Literal[32, 8, 4] = Field(32, description="bits of each of the base's own weights in these layers while training")
 
 
 Adapter = Annotated[Whole | Lora, Field(discriminator="kind")]
@@ -103,7 +105,12 @@ def take_up(net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """
     with _quiet():
         loaded, said = type(net).from_pretrained(  # type: ignore[attr-defined]
-            None, config=net.config, state_dict=dict(tensors), dtype=torch.float32, output_loading_info=True
+            None,
+            config=net.config,
+            state_dict=dict(tensors),
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # they are refused below, in a sentence
+            output_loading_info=True,
         )
     missing, wrong = sorted(said["missing_keys"]), sorted(str(each) for each in said["mismatched_keys"])
     if missing or wrong:
@@ -141,6 +148,17 @@ def adapted(net: nn.Module, lora: Lora) -> nn.Module:
     return made
 
 
+def round_down(net: nn.Module, lora: Lora) -> None:
+    """Keep the weights beside LoRA's factors in as few bits as asked."""
+    from peft.tuners.lora import Linear
+
+    if lora.bits == 32:
+        return
+    for layer in [module for module in net.modules() if isinstance(module, Linear)]:
+        plain: Any = layer.base_layer
+        layer.base_layer = Rounded(plain.weight.t() if layer.fan_in_fan_out else plain.weight, plain.bias, lora.bits)
+
+
 def factors(net: nn.Module) -> nn.ModuleList:
     """Give LoRA's factors alone."""
     return nn.ModuleList(module for name, module in net.named_modules() if name.endswith((".lora_A", ".lora_B")))
@@ -157,12 +175,15 @@ def merged(net: nn.Module) -> dict[str, Tensor]:
     """Give the weights with LoRA's factors added to them, by the names that the model has without factors."""
     from peft.tuners.lora import Linear
 
-    added = {
-        f"{name}.weight": layer.get_delta_weight("default")
-        for name, layer in net.named_modules()
-        if isinstance(layer, Linear)
-    }
-    return {name: tensor + added[name] if name in added else tensor.clone() for name, tensor in _plain(net).items()}
+    found = {name: tensor.clone() for name, tensor in _plain(net).items()}
+    for name, layer in net.named_modules():
+        if isinstance(layer, Linear):
+            rounded = layer.base_layer
+            if isinstance(rounded, Rounded):
+                found[f"{name}.weight"] = rounded.weight.t() if layer.fan_in_fan_out else rounded.weight
+                found |= {} if rounded.bias is None else {f"{name}.bias": rounded.bias.clone()}
+            found[f"{name}.weight"] = found[f"{name}.weight"] + layer.get_delta_weight("default")
+    return found
 
 
 def _plain(net: nn.Module) -> dict[str, Tensor]:
