@@ -28,7 +28,7 @@ from karat.values.passages import Passage, Turn
 from karat.values.tensors import TensorFile, tensor_bytes
 from karat.words.errors import Cancelled, DataError, KaratError, NotFoundError, ReleaseError, SpecError
 from karat.words.events import Finished
-from karat.work.bases import Base, bring_base
+from karat.work.bases import BaseFiles, bring_base
 from karat.work.checkpoints import read_checkpoint, same_weights
 from karat.work.codecs import load_codec
 from karat.work.generation import Ready, all_values
@@ -88,30 +88,30 @@ def tensors_in(payload: bytes) -> dict[str, torch.Tensor]:
     return dict(TensorFile(lambda start, length: payload[start : start + length], len(payload)))
 
 
-def model_from(base: Base, codec: PretrainedTextCodec, **options: Any) -> Model:
+def model_from(base: BaseFiles, codec: PretrainedTextCodec, **options: Any) -> Model:
     """Give a model that has taken up its base's weights."""
     model = Model(ModelSpec.from_values({"space": codec.space, "family": {"kind": "pretrained", **base.settings[1], **options}}))
     model.start_from(base.tensors())
     return model.eval()
 
 
-def codec_from(base: Base, **options: Any) -> PretrainedTextCodec:
+def codec_from(base: BaseFiles, **options: Any) -> PretrainedTextCodec:
     reading = {name: value for name, value in base.settings[0].items() if name != "kind"}
     return PretrainedTextCodec.fit({**reading, "length": 64, **options}, ["a text"])
 
 
 @pytest.fixture
-def opened(bases: dict[str, Path], tmp_path: Path) -> Iterator[dict[str, Base]]:
+def opened(bases: dict[str, Path], tmp_path: Path) -> Iterator[dict[str, BaseFiles]]:
     """Give each base as it lies in a store."""
     store = Store.open(tmp_path / "own")
-    return {kind: Base.open(store, bring_base(store, str(folder))) for kind, folder in bases.items()}
+    return {kind: BaseFiles.open(store, bring_base(store, str(folder))) for kind, folder in bases.items()}
 
 
 # ---- reading
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_exactly_the_answers_are_learnt(kind: str, opened: dict[str, Base]) -> None:
+def test_exactly_the_answers_are_learnt(kind: str, opened: dict[str, BaseFiles]) -> None:
     codec = codec_from(opened[kind])
     ids, learnt = codec.written(CHAT)
     assert ids[-1] == 0
@@ -127,7 +127,7 @@ def test_exactly_the_answers_are_learnt(kind: str, opened: dict[str, Base]) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_prompt_is_the_beginning_of_what_was_learnt(kind: str, opened: dict[str, Base]) -> None:
+def test_a_prompt_is_the_beginning_of_what_was_learnt(kind: str, opened: dict[str, BaseFiles]) -> None:
     codec = codec_from(opened[kind])
     for place in (1, 3) if kind != "t5" else (3,):
         passage = Passage(turns=CHAT.turns[: place + 1])
@@ -139,7 +139,7 @@ def test_a_prompt_is_the_beginning_of_what_was_learnt(kind: str, opened: dict[st
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_texts_come_back_and_nobody_can_end_a_passage_with_words(kind: str, opened: dict[str, Base]) -> None:
+def test_texts_come_back_and_nobody_can_end_a_passage_with_words(kind: str, opened: dict[str, BaseFiles]) -> None:
     codec = codec_from(opened[kind])
     for text in ("The sky is blue.", "你好, 😀", f"it said {codec.options.end} and went on <|im_start|>"):
         assert codec.decode(torch.from_numpy(codec.written(text)[0])).strip() == text
@@ -149,7 +149,7 @@ def test_texts_come_back_and_nobody_can_end_a_passage_with_words(kind: str, open
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_a_row_reads_as_transformers_reads_it(kind: str, bases: dict[str, Path], opened: dict[str, Base]) -> None:
+def test_a_row_reads_as_transformers_reads_it(kind: str, bases: dict[str, Path], opened: dict[str, BaseFiles]) -> None:
     """The base's own tokenizer and net give the same nats for each token of a plain text."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -169,7 +169,7 @@ def test_a_row_reads_as_transformers_reads_it(kind: str, bases: dict[str, Path],
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_an_encoder_reads_what_is_answered(bases: dict[str, Path], opened: dict[str, Base]) -> None:
+def test_an_encoder_reads_what_is_answered(bases: dict[str, Path], opened: dict[str, BaseFiles]) -> None:
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
     codec = codec_from(opened["t5"])
@@ -194,7 +194,7 @@ def test_an_encoder_reads_what_is_answered(bases: dict[str, Path], opened: dict[
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_passages_in_a_row_do_not_see_each_other(kind: str, opened: dict[str, Base]) -> None:
+def test_passages_in_a_row_do_not_see_each_other(kind: str, opened: dict[str, BaseFiles]) -> None:
     codec = codec_from(opened[kind])
     model = model_from(opened[kind], codec, apart=True)
     family = model.family
@@ -246,7 +246,7 @@ def test_a_stopped_run_ends_in_the_same_bits(kind: str, adapter: str, store: Sto
 def test_lora_trains_its_factors_alone_and_merges_exactly(store: Store, bases: dict[str, Path]) -> None:
     for kind in KINDS:
         spec = planned(store, bases[kind], steps=4)
-        base = Base.open(store, spec.base or "")
+        base = BaseFiles.open(store, spec.base or "")
         _, payload = ended(store, spec)
         found = read_checkpoint(folder_of(store, spec))
         assert found is not None
@@ -278,7 +278,7 @@ def test_a_rounded_base_is_merged_as_it_was_trained_beside(bits: int, store: Sto
         found = read_checkpoint(folder_of(store, spec))
         assert found is not None
         model = Model(spec.model)
-        model.start_from(Base.open(store, spec.base or "").tensors())
+        model.start_from(BaseFiles.open(store, spec.base or "").tensors())
         model.load_weights({name.removeprefix("best/"): value for name, value in found[0].items() if name.startswith("best/")})
         rows = torch.randint(1, 300, (2, 16), generator=torch.Generator().manual_seed(0))
         rows[:, 5] = 0
@@ -307,7 +307,7 @@ def test_full_training_moves_every_weight(store: Store, bases: dict[str, Path]) 
     spec = planned(store, bases["llama"], steps=2, **{"family.adapter": {"kind": "full"}})
     _, payload = ended(store, spec)
     model = Model(spec.model)
-    model.start_from(Base.open(store, spec.base or "").tensors())
+    model.start_from(BaseFiles.open(store, spec.base or "").tensors())
     start = model.state_dict()
     assert all(not torch.equal(tensor, start[name]) for name, tensor in tensors_in(payload).items())
 
@@ -320,7 +320,7 @@ def test_the_loss_counts_the_answers_alone(store: Store, bases: dict[str, Path])
     assert scored[-1] < 0.7 * np.log(512)
     codec = load_codec(spec.made, store.read)
     assert isinstance(codec, PretrainedTextCodec)
-    model = model_from(Base.open(store, spec.base or ""), codec, apart=True)
+    model = model_from(BaseFiles.open(store, spec.base or ""), codec, apart=True)
     family = model.family
     assert isinstance(family, Pretrained)
     ids, learnt = codec.written(Passage.answer("What is 3?", "3 is red."))
@@ -383,7 +383,7 @@ def test_weights_that_do_not_fit_are_refused(bases: dict[str, Path], tmp_path: P
         tensors = tensors_in((folder / "model.safetensors").read_bytes())
         spoil(tensors)
         (folder / "model.safetensors").write_bytes(tensor_bytes(tensors))
-        base = Base.open(store, bring_base(store, str(folder)))
+        base = BaseFiles.open(store, bring_base(store, str(folder)))
         with pytest.raises(ReleaseError, match="ln_f"):
             model_from(base, codec_from(base))
     shard = shutil.copytree(bases["llama"], tmp_path / "cut")
@@ -407,21 +407,21 @@ def test_rows_longer_than_the_base_reads_are_refused(store: Store, bases: dict[s
         planned(store, bases["gpt2"], **{"made.length": 512})
 
 
-def test_a_base_is_told_things_in_words_alone(opened: dict[str, Base]) -> None:
+def test_a_base_is_told_things_in_words_alone(opened: dict[str, BaseFiles]) -> None:
     codec = codec_from(opened["gpt2"])
     family = {"kind": "pretrained", **opened["gpt2"].settings[1]}
     with pytest.raises(SpecError, match="words alone"):
         Model(ModelSpec.from_values({"space": codec.space, "given": {"label": {"vocab": 3}}, "family": family}))
 
 
-def test_a_template_that_refuses_a_role_says_so(opened: dict[str, Base]) -> None:
+def test_a_template_that_refuses_a_role_says_so(opened: dict[str, BaseFiles]) -> None:
     codec = codec_from(opened["llama"])
     with pytest.raises(DataError, match="no system"):
         codec.written(Passage.answer("hi", "yes", system="Be kind."))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_writing_step_by_step_says_what_reading_says(kind: str, opened: dict[str, Base]) -> None:
+def test_writing_step_by_step_says_what_reading_says(kind: str, opened: dict[str, BaseFiles]) -> None:
     """Whatever rows are beside it, and after rows have changed places."""
     codec = codec_from(opened[kind])
     family = model_from(opened[kind], codec).family

@@ -46,12 +46,12 @@ def bring_base(store: Store, where: str) -> str:
     config = _json(store, files["config.json"], "config.json")
     check_config(config)
     id = store.record("base", made=made, spec=said, facts={"architecture": (config.get("architectures") or ["unknown"])[0]})
-    Base.open(store, id).settings  # noqa: B018 - refuses a base whose parts do not fit together, before anything is planned
+    BaseFiles.open(store, id).settings  # noqa: B018 - refuses a base whose parts do not fit together, before anything is planned
     return id
 
 
-class Base:
-    """A base that lies in the store."""
+class BaseFiles:
+    """The files of a base, as they lie in the store."""
 
     def __init__(self, store: Store, files: Mapping[str, str]) -> None:
         self._store, self._files = store, files
@@ -164,7 +164,7 @@ def going_on(store: Store, id: str, dials: Dials, made: Mapping[str, Any], *, be
     if beside is not None or dials.family not in (None, "pretrained"):
         what = "--through" if beside is not None else f"--family {dials.family}"
         raise SpecError(f"{what} does not go with a base, which is a model of its own.", repair=f"Leave out {what}, or --base.")
-    reading, model = Base.open(store, id).settings
+    reading, model = BaseFiles.open(store, id).settings
     changes = {f"family.{name}": value for name, value in model.items()}
     return dials.changed(family="pretrained", changes={**changes, **dials.changes}), {**reading, **made}
 

@@ -23,7 +23,7 @@ from karat.values.given import Given
 from karat.values.tensors import tensor_bytes
 from karat.words.errors import Cancelled
 from karat.words.events import Event, Finished
-from karat.work.bases import Base, going_on
+from karat.work.bases import BaseFiles, going_on
 from karat.work.codecs import load_codec, through, weights_needed
 from karat.work.evaluation import Yardstick, quick_score
 from karat.work.generation import all_values
@@ -112,7 +112,7 @@ def _train(store: Store, spec: RunSpec, folder: Path, stop: Callable[[], bool]) 
     train_part, validation = (part_of(store, snapshot, spec, name) for name in ("train", "validation"))
     model = Model(spec.model, seed=plan.seed)
     if spec.base is not None:
-        model.start_from(Base.open(store, spec.base).tensors())
+        model.start_from(BaseFiles.open(store, spec.base).tensors())
     model.to(device_of(plan))
     data = TrainingData(train_part, validation, spec.augment, seed=plan.seed)
     judged = plan.judged and seen(train_part.made).kind == "image"
