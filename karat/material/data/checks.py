@@ -161,6 +161,8 @@ def check_sources(store: Store, refs: Sequence[str], *, policy: CheckPolicy | No
         counts.update([event.check] if isinstance(event, Finding) else ())
         yield event
     summary = f"{counts.total()} findings about {len(survey.ids)} samples; {len(survey.dropped)} samples would be left out."
+    if survey.figures():
+        summary += f" Counted: {', '.join(f'{name} {count}' for name, count in survey.figures().items())}."
     figures = {"samples": len(survey.ids), "findings": counts.total(), "left_out": len(survey.dropped), **counts, **survey.figures()}
     yield Finished(what="check", summary=summary, figures={name: float(value) for name, value in figures.items()})
 
