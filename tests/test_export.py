@@ -279,6 +279,9 @@ def test_the_command_writes_a_folder_that_says_where_it_comes_from(shell, releas
     assert set(chain.record.facts["files"]) == {path.name for path in out.iterdir()}
     assert show(store, str(out / "model.safetensors")).record.id == told.result
     assert "hf in float32" in chain.about
+    assert "proved" in shell.well("verify", out / "model.safetensors").out
+    (out / "model.safetensors").write_bytes((out / "model.safetensors").read_bytes()[:-1] + b"!")
+    assert shell("verify", out / "model.safetensors").code == 5
     assert shell.well("export", released, "--to", "hf", "-o", "again", "--json").result == told.result
 
 

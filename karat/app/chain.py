@@ -192,6 +192,12 @@ def _of_folder(store: Store, ref: str) -> Record | None:
     return store.get((found[0] / "record").read_text())
 
 
+def makers(store: Store, digest: str) -> list[Record]:
+    """Give the records of what made exactly some bytes, the newest first: as a whole, or as one file of an export."""
+    exports = (each for each in store.find("export", limit=10_000) if digest in each.facts["files"].values())
+    return [*store.made(digest), *exports]
+
+
 def _of_file(store: Store, path: Path) -> Record:
     """Give the record of what made exactly the bytes of a file; for a changed asset, that of the asset which it says it is."""
     try:
@@ -199,7 +205,7 @@ def _of_file(store: Store, path: Path) -> Record:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.", repair="Check the path.") from None
-    made = [*store.made(digest), *(each for each in store.find("export", limit=10_000) if digest in each.facts["files"].values())]
+    made = makers(store, digest)
     if made:
         return made[0]
     from karat.material.trust import origin as origins

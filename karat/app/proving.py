@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import karat
-from karat.app.chain import MAKES, asset_of, find, show
+from karat.app.chain import MAKES, asset_of, find, makers, show
 from karat.store.placing import write_whole
 from karat.store.records import Record
 from karat.store.store import Store
@@ -32,14 +32,14 @@ class Verification(Spec):
 
 
 def verify_file(store: Store, path: Path) -> Verification:
-    """Say what can be proved of an asset or a release. Raises DataError when there is nothing to read."""
+    """Say what can be proved of an asset, a release or a file of an export. Raises DataError when there is nothing to read."""
     if path.is_dir() or path.suffix == ".karat":
         return _release(path)
     try:
         payload = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.", repair="Check the path.") from None
-    records = [record for record in store.made(hashlib.sha256(payload).hexdigest()) if record.kind == "asset"]
+    records = [record for record in makers(store, hashlib.sha256(payload).hexdigest()) if record.kind in ("asset", "export")]
     if records:
         return Verification(
             path=str(path), state="proved", says=_made_by(store, records[0]), record=records[0].id, release=records[0].made_from[0]
@@ -117,6 +117,6 @@ def _stranger(store: Store, path: Path, payload: bytes) -> Verification:
     return Verification(path=str(path), state="claimed", says=says, release=origin.release)
 
 
-def _made_by(store: Store, asset: Record) -> str:
-    release = store.get(asset.made_from[0])
-    return f"asset {asset.id[:12]}, unchanged, made by release {release.id[:12]} {release.spec.get('title', '')}"
+def _made_by(store: Store, made: Record) -> str:
+    release = store.get(made.made_from[0])
+    return f"{made.kind} {made.id[:12]}, unchanged, made by release {release.id[:12]} {release.spec.get('title', '')}"

@@ -27,6 +27,8 @@ AT_ONCE = (1, 16)
 """Batches at which speed is measured; the first decides."""
 WRITTEN = 4
 """Texts that a measurement of speed writes, at least."""
+LONG_ENOUGH = 0.1
+"""Seconds that it takes, at least."""
 
 
 class Engine(Protocol):
@@ -117,10 +119,11 @@ def _speeds(engines: Sequence[Engine], probe: Probe) -> list[dict[int, float]]:
 
 def tokens_per_second(engine: Engine, probe: Probe, batch: int) -> float:
     """Give how many ids an engine writes in a second, `batch` texts at once."""
-    places = range(max(batch, WRITTEN))
-    prompts = [probe.prompts[place % len(probe.prompts)] for place in places]
-    began = time.perf_counter()
-    count = sum(len(ids) + 1 for start in places[::batch] for ids in engine.write(prompts[start : start + batch], probe.most))
+    prompts = [probe.prompts[place % len(probe.prompts)] for place in range(max(batch, WRITTEN))]
+    count, began = 0, time.perf_counter()
+    while not count or time.perf_counter() - began < LONG_ENOUGH:
+        for start in range(0, len(prompts), batch):
+            count += sum(len(ids) + 1 for ids in engine.write(prompts[start : start + batch], probe.most))
     return count / (time.perf_counter() - began)
 
 
