@@ -385,6 +385,23 @@ def test_a_long_document_is_one_group(folder: Path, store: Store) -> None:
     assert "".join(passage.text for passage in passages(store, samples)) == text
 
 
+@pytest.mark.parametrize(
+    ("each", "said"),
+    [
+        ("line", {"a.txt:2": "one", "a.txt:3": " two", "a.txt:5": "three", "b.docx:1": "four", "b.docx:2": "five", "c.md": ""}),
+        ("paragraph", {"a.txt:2": "one\n two", "a.txt:5": "three", "b.docx:1": "four\nfive", "c.md": ""}),
+    ],
+)
+def test_lines_and_paragraphs_can_be_samples(folder: Path, store: Store, each: str, said: dict[str, str]) -> None:
+    (folder / "a.txt").write_bytes(b"\r\none\r\n two\r\n \r\nthree")
+    docx(folder / "b.docx", word("<w:t>four</w:t>", "<w:t>five</w:t>"))
+    (folder / "c.md").write_text("\n\n")
+    samples = imported(store, folder, each=each)
+    assert dict(zip([sample.name for sample in samples], [passage.text for passage in passages(store, samples)])) == said
+    assert samples[0].facts == {"encoding": "utf-8", "document": "a.txt"}
+    assert samples[0].group is None
+
+
 def write_many(folder: Path, count: int) -> None:
     for number in range(count):
         (folder / f"{number:04}.txt").write_text(f"{number}: {ENGLISH * (number % 7)}\n")

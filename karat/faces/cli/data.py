@@ -33,6 +33,7 @@ def import_(
     origin: Annotated[str | None, typer.Option(help="Where it comes from: an address, a person, a contract.")] = None,
     column: Annotated[list[str] | None, typer.Option(metavar="OLD=NEW", help="Rename a column, as in category=label.")] = None,
     modality: Annotated[str, typer.Option(help="What to import: image, text, or auto: pictures where there are any, else texts.")] = "auto",
+    each: Annotated[str, typer.Option(help="What one sample of a .txt, .md or .docx file is: file, paragraph or line.")] = "file",
 ) -> None:
     """Import pictures or texts as a source: a folder, a zip file or one file. Again, it only reads what has changed."""
     from karat.app.data import ImportOptions, import_source
@@ -41,7 +42,9 @@ def import_(
 
     face = face_of(context)
     columns = dict(pairs(column or (), option="--column"))
-    options = ImportOptions.from_values({"name": name, "licence": licence, "origin": origin, "columns": columns, "modality": modality})
+    options = ImportOptions.from_values(
+        {"name": name, "licence": licence, "origin": origin, "columns": columns, "modality": modality, "each": each}
+    )
     end = follow(import_source(face.store(), folder, options=options), face.teller())
     face.say(f"Next: karat data check {end.result[:12]}, then karat data snapshot {end.result[:12]}")
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from karat.material.data.pictures import import_pictures
-from karat.material.data.scanning import Modality, Scan, Visit, counted, scanned
+from karat.material.data.scanning import Each, Modality, Scan, Visit, counted, scanned
 from karat.material.data.sources import Place, open_place
 from karat.material.data.texts.importing import import_texts
 from karat.store.store import Store
@@ -35,6 +35,7 @@ class ImportOptions(Spec):
     )
     columns: dict[str, str] = Field(default_factory=dict, description="columns to rename, as in category=label")
     modality: Modality = Field(default="auto", description="what to import; auto: pictures where there are any, else texts")
+    each: Each = Field(default="file", description="what one sample of a .txt, .md or .docx file is")
 
 
 def import_source(store: Store, path: Path, *, options: ImportOptions | None = None, workers: int = 2) -> Iterator[Event]:
@@ -49,7 +50,7 @@ def import_source(store: Store, path: Path, *, options: ImportOptions | None = N
         in_bytes = scan.modality == "text"
         yield Started(what=f"import of {path}", total=scan.size if in_bytes else scan.files, unit="bytes" if in_bytes else "pictures")
         yield from _warnings(scan)
-        visit = Visit(store, place, location, scan, options.columns, workers)
+        visit = Visit(store, place, location, scan, options.columns, options.each, workers)
         made, facts = yield from IMPORTS[scan.modality](visit)
         spec = _source_spec(store, place, scan, options)
         source = store.record("source", made=made, spec=spec, facts=facts)
@@ -107,4 +108,5 @@ def _source_spec(store: Store, place: Place, scan: Scan, options: ImportOptions)
         "licence_text": text,
         "columns": options.columns,
         "modality": scan.modality,
+        **({"each": options.each} if scan.modality == "text" else {}),
     }

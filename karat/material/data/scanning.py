@@ -16,6 +16,8 @@ from karat.store.store import Store
 SPLITS = frozenset(("train", "training", "test", "testing", "validation", "valid", "val", "dev", "eval"))
 SETTLE = 512
 Modality = Literal["auto", "image", "text"]
+Each = Literal["file", "paragraph", "line"]
+"""What of a document is one sample."""
 
 
 @dataclass
@@ -51,6 +53,7 @@ class Visit:
     location: str
     scan: Scan
     columns: dict[str, str]
+    each: Each
     workers: int
 
 

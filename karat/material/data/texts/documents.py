@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 from xml.parsers import expat
 
+from karat.material.data.texts.encodings import Numbered
 from karat.words.errors import DataError
 
 DOCUMENTS = frozenset((".txt", ".md", ".markdown", ".docx"))
@@ -48,6 +49,31 @@ def pieces(chunks: Iterable[str]) -> Iterator[str]:
         end = _end(text)
         yield text[:end]
         text = text[end:]
+
+
+def lines_of(numbered: Numbered) -> Numbered:
+    """Give the lines that say something, without their ends."""
+    for number, line in numbered:
+        if line is None or line.strip():
+            yield number, line and line.removesuffix("\n")
+
+
+def paragraphs_of(numbered: Numbered) -> Numbered:
+    """Join the lines between empty ones, with the number of the first; a paragraph of more than a megabyte ends at a line."""
+    held: list[str] = []
+    first, size = 1, 0
+    for number, line in numbered:
+        if held and (line is None or not line.strip() or size > PIECE):
+            yield first, "".join(held).removesuffix("\n")
+            held, size = [], 0
+        if line is None:
+            yield number, None
+        elif line.strip():
+            first = first if held else number
+            held.append(line)
+            size += len(line)
+    if held:
+        yield first, "".join(held).removesuffix("\n")
 
 
 def _end(text: str) -> int:

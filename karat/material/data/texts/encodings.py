@@ -8,7 +8,7 @@ import codecs
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -24,6 +24,7 @@ MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16-le"), (co
 CODECS = {"big5": "cp950"}
 """Where Python's codec has another name than what we call the encoding: Big5 as Windows writes it."""
 BROKEN = "\ufffd"
+Numbered = Iterator[tuple[int, str | None]]
 BREAKS = 0.2
 """The share of characters beyond ASCII that may be broken in what is still called a text."""
 STRAY = 0.01
@@ -93,10 +94,15 @@ def characters(reading: BinaryIO, encoding: Encoding) -> Iterator[str]:
     yield ends.decode("", final=True)
 
 
-def lines(reading: BinaryIO, encoding: Encoding) -> Iterator[tuple[int, str | None]]:
+def lines(reading: BinaryIO, encoding: Encoding) -> Numbered:
+    """Stream the lines of a text with their numbers."""
+    return lines_in(characters(reading, encoding))
+
+
+def lines_in(chunks: Iterable[str]) -> Numbered:
     """Stream lines with their numbers, each with its end; one of more than 16 million characters is None, and is not held in memory."""
     number, held, lost = 1, "", False
-    for chunk in characters(reading, encoding):
+    for chunk in chunks:
         *whole, rest = chunk.split("\n")
         for line in whole:
             yield number, None if lost else f"{held}{line}\n"

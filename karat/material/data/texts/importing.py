@@ -17,11 +17,11 @@ from typing import Any, BinaryIO
 from karat.material.data.metadata import WORDS
 from karat.material.data.pictures import EMPTY, UNREADABLE, Listed, describe, named_apart
 from karat.material.data.samples import Sample, batches, sample_line
-from karat.material.data.scanning import SETTLE, Visit, folders, problem
+from karat.material.data.scanning import SETTLE, Each, Visit, folders, problem
 from karat.material.data.tables import Reopen, is_table, table_rows
 from karat.material.data.texts.columns import MAIN, Understood, understood
-from karat.material.data.texts.documents import docx_text, pieces
-from karat.material.data.texts.encodings import Encoding, characters, found_encoding
+from karat.material.data.texts.documents import docx_text, lines_of, paragraphs_of, pieces
+from karat.material.data.texts.encodings import Encoding, characters, found_encoding, lines_in
 from karat.material.data.texts.shards import SHARD, Listings, ShardWriter, Sums, end_line, sums_of
 from karat.store.files import Look, SeenFile
 from karat.words.errors import DataError
@@ -62,7 +62,7 @@ Reading = Iterator[Text | LeftOut]
 def import_texts(visit: Visit) -> Generator[Event, None, Listed]:
     """Keep the texts of a place; give the digest of the list of its samples, and what they add up to."""
     yield from describe(visit)
-    look = f"text-{FORM}-{digest_of(visit.columns)[:12]}"
+    look = f"text-{FORM}-{digest_of([visit.columns, visit.each])[:12]}"
     _forget_lost(visit, look)
     yield from _keep(visit, look)
     return (yield from _list(visit))
@@ -169,7 +169,7 @@ def _texts(visit: Visit, file: SeenFile, reopen: Callable[[], BinaryIO]) -> Read
     try:
         with visit.store.spool() as spool:
             again = partial(_seekable, reopen, spool) if file.name.lower().endswith(PACKED) else reopen
-            for item in _rows(visit, file, again) if is_table(file.name) else _document(file, again):
+            for item in _rows(visit, file, again) if is_table(file.name) else _document(visit, file, again):
                 any_read = True
                 yield item
     except (DataError, OSError) as error:
@@ -191,22 +191,41 @@ def _seekable(reopen: Callable[[], BinaryIO], spool: BinaryIO) -> Iterator[Binar
         yield spool
 
 
-def _document(file: SeenFile, reopen: Reopen) -> Reading:
-    """Read a document. One of more than a megabyte becomes several samples of one group, so that no split parts them."""
+def _document(visit: Visit, file: SeenFile, reopen: Reopen) -> Reading:
+    """Read a document as one sample, or each of its lines or paragraphs as one."""
     form = PurePosixPath(file.name).suffix.lower().removeprefix(".")
     encoding = None if form == "docx" else found_encoding(reopen, file.name)
     facts = _encoding_facts(encoding)
     with reopen() as reading:
-        cut = pieces(characters(reading, encoding) if encoding else docx_text(reading, file.name))
-        first, second = next(cut, ""), next(cut, None)
-        if second is not None:
-            for number, piece in enumerate(chain((first, second), cut), 1):
-                part = {**facts, "document": file.name, "piece": number}
-                yield Text(_sample(f"{file.name}:{number}", facts=part, group=file.name), piece.encode(), form)
-        elif first.strip():
-            yield Text(_sample(file.name, facts=facts), first.encode(), form)
+        chunks = characters(reading, encoding) if encoding else docx_text(reading, file.name)
+        yield from _whole(file, chunks, facts, form) if visit.each == "file" else _parts(file, chunks, visit.each, facts)
+
+
+def _whole(file: SeenFile, chunks: Iterator[str], facts: dict[str, Any], form: str) -> Reading:
+    """Give a document as one sample; one of more than a megabyte becomes several of one group, so that no split parts them."""
+    cut = pieces(chunks)
+    first, second = next(cut, ""), next(cut, None)
+    if second is not None:
+        for number, piece in enumerate(chain((first, second), cut), 1):
+            part = {**facts, "document": file.name, "piece": number}
+            yield Text(_sample(f"{file.name}:{number}", facts=part, group=file.name), piece.encode(), form)
+    elif first.strip():
+        yield Text(_sample(file.name, facts=facts), first.encode(), form)
+    else:
+        yield Text(_sample(file.name, facts=facts | problem("empty", "It holds no text.")), b"", form)
+
+
+def _parts(file: SeenFile, chunks: Iterator[str], each: Each, facts: dict[str, Any]) -> Reading:
+    """Give each line or paragraph as a sample, named by the line that it begins in; a document without any is empty."""
+    some = False
+    for number, part in (lines_of if each == "line" else paragraphs_of)(lines_in(chunks)):
+        name, some = f"{file.name}:{number}", True
+        if part is None:
+            yield LeftOut(name, DataError("The line is longer than 16 million characters.", repair="Import the file as it is, in pieces."))
         else:
-            yield Text(_sample(file.name, facts=facts | problem("empty", "It holds no text.")), b"", form)
+            yield Text(_sample(name, facts={**facts, "document": file.name}), part.encode(), each)
+    if not some:
+        yield Text(_sample(file.name, facts=facts | problem("empty", "It holds no text.")), b"", each)
 
 
 def _rows(visit: Visit, file: SeenFile, reopen: Reopen) -> Reading:
