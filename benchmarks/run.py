@@ -15,6 +15,8 @@ QUICK = (
     ("quality.py", "digits", "--minutes", "1"),
     ("sampling.py", "digits"),
     ("memory.py", "--counts", "2000"),
+    ("personal_data.py",),
+    ("near_duplicates.py", "--documents", "5000"),
     ("bits_per_byte.py", "topics", "--minutes", "2", "--seeds", "0"),
 )
 FULL = (
@@ -24,6 +26,7 @@ FULL = (
     ("quality.py", "emoji", "--minutes", "5", "20", "--only", "diffusers_unet", "lucidrains_ddpm", "--samples", "200"),
     ("sampling.py", "emoji", "--minutes", "5"),
     ("memory.py", "--counts", "20000", "100000"),
+    ("near_duplicates.py", "--documents", "100000"),
     *(("bits_per_byte.py", data, "--minutes", "2", "5") for data in ("topics", "quotes", "tang300")),
 )
 

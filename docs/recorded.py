@@ -17,6 +17,8 @@ TITLES = {
     "bits per byte": "Bits per byte at equal time",
     "sampling": "Sampling speed",
     "loop": "Overhead of the loop",
+    "near duplicates": "Near duplicates of texts",
+    "personal data": "Personal data",
     "import": "Import",
     "start": "Start of the command line",
     "memory": "Memory",

@@ -6,6 +6,7 @@ where it lies and its language, whatever its length. What is compared of a conve
 
 import hashlib
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -64,7 +65,7 @@ class TextInspection:
         for some in batches(samples, BATCH):
             sets = []
             for sample in some:
-                self._where.append((sample.blob, sample.span, sample.in_turns))
+                self._where.append((sys.intern(sample.blob), sample.span, sample.in_turns))
                 if found := problems(sample):
                     self._languages.append(None)
                     sets.append(shingles(""))
