@@ -49,6 +49,7 @@ CONFINED = {
     "huggingface_hub": ("work.bases",),
     "peft": ("learning.nets.pretrained",),
     "transformers": ("values.chat_templates", "learning.nets.pretrained"),
+    "llguidance": ("work.constraints",),
     "torch": ("values", "learning", "material", "work", "app"),
 }
 """Where each library of others may be imported: a module or a floor. pydantic and numpy are everywhere."""

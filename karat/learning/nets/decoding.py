@@ -6,8 +6,8 @@ from its first place on, and what lies behind its end is masked.
 
 A row's numbers must not depend on the rows beside it. A matrix product on the CPU gives a row the same bits among 2 to 16 rows (for one
 row, or more than 16, other kernels may run), so a single row is computed twice; attention does where the number of places is a multiple of
-16, the width of the widest vectors. Whether both hold on the machine at hand is tried out once; where they do not, every step has 16 rows
-and the whole context.
+16, the width of the widest vectors, and functions of single numbers where the width of a row is. Whether that holds on the machine at hand
+is tried out once; where it does not, every step has 16 rows and the whole context.
 """
 
 import math
@@ -27,6 +27,10 @@ ROWS = 16
 """The most rows of one step."""
 STRIDE = 32
 """Attention reaches over a multiple of so many places."""
+HIDDEN = 64
+"""Gated layers get a multiple of so many channels, those that are added being nothing."""
+TINY = torch.finfo(torch.float32).eps
+"""What a norm adds to the mean square."""
 
 
 class Decoder(Protocol):
@@ -68,13 +72,14 @@ class Layer:
         pairs = _paired(attention.query_norm.weight.shape[0]).to(attention.query_norm.weight.device)
         query, key = (_by_head(part.weight, heads)[:, pairs].flatten(0, 1) for part in (attention.query, attention.key))
         scales = [_scale(norm)[pairs].expand(heads, -1) for norm in (attention.query_norm, attention.key_norm)]
+        spare = -layer.gate.out_features % HIDDEN
         return cls(
             mix_in=_after(block.norm_1, torch.cat([query, key, attention.value.weight])),
             turned=torch.cat(scales),
             mix_out=attention.out.weight.t().contiguous(),
-            gate=_after(block.norm_2, layer.gate.weight),
-            up=_after(block.norm_2, layer.up.weight),
-            down=layer.down.weight.t().contiguous(),
+            gate=F.pad(_after(block.norm_2, layer.gate.weight), (0, spare)),
+            up=F.pad(_after(block.norm_2, layer.up.weight), (0, spare)),
+            down=F.pad(layer.down.weight.t(), (0, 0, 0, spare)).contiguous(),
         )
 
 
@@ -90,8 +95,6 @@ class CausalDecoder:
             self.device, self.width = self.leave.device, self.leave.shape[0]
             self.heads, self.part = self.layers[0].turned.shape[0] // 2, self.layers[0].turned.shape[1]
             self.turn = torch.polar(torch.ones_like(net.turn), net.turn)[:, None]
-            tiny = torch.finfo(torch.float32).eps
-            self.least, self.least_part = (torch.tensor(math.sqrt(size * tiny), device=self.device) for size in (self.width, self.part))
             self.places = torch.arange(_rounded(net.lead + self.longest), device=self.device)
             self.steady, self.lengths, self.room = True, [0] * ROWS, 0
             self.cache = torch.empty(0)
@@ -166,7 +169,7 @@ class CausalDecoder:
             mixed = (self._normed(x) @ layer.mix_in).view(-1, 3 * heads, part)
             turning = mixed[:, : 2 * heads]
             size = torch.linalg.vector_norm(turning, dim=-1, keepdim=True)
-            turning.div_(torch.hypot(size, self.least_part, out=size)).mul_(layer.turned)
+            turning.div_(size.square_().add_(part * TINY).sqrt_()).mul_(layer.turned)
             torch.view_as_complex(turning.view(-1, 2 * heads, part // 2, 2)).mul_(turn)
             x = torch.addmm(x, mix(number, mixed[:, :heads], mixed[:, heads:]), layer.mix_out)
             h = self._normed(x)
@@ -176,7 +179,7 @@ class CausalDecoder:
     def _normed(self, x: Tensor) -> Tensor:
         """Give rows of length 1: what is missing to a root-mean-square norm stands in the matrix that follows."""
         size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        return x / torch.hypot(size, self.least, out=size)
+        return x / size.square_().add_(self.width * TINY).sqrt_()
 
     def _reserve(self, places: int) -> None:
         """Make room for rows of so many places, keeping what they hold."""

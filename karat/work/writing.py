@@ -1,0 +1,368 @@
+"""Writing: text from a language model, token by token, as it comes.
+
+Up to 16 texts are written at once; one that has ended makes room for the next. What a text becomes depends on its own prompt, options and
+seed alone, to the bit: its prompt is read alone, each step computes its row as it would alone (see `learning/nets/decoding.py`), and each
+draws from a stream of its own.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from karat.learning.families.autoregressive import Autoregressive
+from karat.learning.families.choosing import Choice, choose
+from karat.learning.families.family import Noise, stream_seed
+from karat.learning.families.going_on import PretrainedDecoder
+from karat.learning.families.pretrained import Pretrained
+from karat.learning.models import Model
+from karat.learning.nets.decoding import CausalDecoder, Decoder
+from karat.values.codecs.spelling import Speller, spelling_of
+from karat.values.codecs.text import ROLE_IDS, TextCodec
+from karat.values.given import Given
+from karat.values.passages import Passage, check_turns
+from karat.values.spaces import Space
+from karat.words.errors import SpecError
+from karat.work.beams import beams_of
+from karat.work.constraints import Constraint, Grammars, Guide, constraint_of
+from karat.work.holding import Held
+
+Finish = Literal["stop", "length", "constraint"]
+"""Why a text ended: the model or a stop string ended it; there was no more room; nothing more may follow."""
+
+
+class WritingOptions(Choice):
+    """How a text is written."""
+
+    most: int | None = Field(None, ge=1, description="most tokens; left open: what the context has room for")
+    stop: tuple[str, ...] = Field((), description="strings before which the text ends")
+    best_of: int = Field(1, ge=1, le=64, description="write so many and keep the one whose tokens are the likeliest on average")
+    beams: int = Field(1, ge=1, le=16, description="above 1: search for a likely text with so many at once, in place of drawing one")
+    length_penalty: float = Field(1.0, description="with beams: the power of the length by which a text's log-probability is divided")
+    logprobs: int | None = Field(None, ge=0, le=100, description="give the log-probability of each token, and of so many of the likeliest")
+    truncate: Literal["refuse", "front"] = Field("refuse", description="of a prompt that is too long: refuse it, or leave its front out")
+    json_schema: dict[str, Any] | None = Field(None, description="the text is JSON that this schema describes")
+    choice: tuple[str, ...] = Field((), description="the text is one of these")
+    regex: str | None = Field(None, description="the text is what this regular expression describes")
+
+    @property
+    def constraint(self) -> Constraint | None:
+        return constraint_of(self.json_schema, self.choice, self.regex)
+
+    def check(self) -> None:
+        """Raise SpecError for options that contradict each other."""
+        if not all(self.stop):
+            raise SpecError("A stop string is empty.", repair="Leave it out.")
+        if self.beams > 1 and (self.constraint or self.best_of > 1):
+            other = "a constraint" if self.constraint else "best_of"
+            raise SpecError(f"Beams do not go with {other}.", repair="Leave one of them out.")
+
+
+@dataclass(frozen=True)
+class Order:
+    """One text that is asked for: after what, how, from which seed and index, under which conditions (one row)."""
+
+    prompt: Passage | str | Sequence[int] = ""
+    options: WritingOptions = field(default_factory=WritingOptions)
+    seed: tuple[int, int] = (0, 0)
+    given: Given = field(default_factory=Given)
+
+
+class Token(NamedTuple):
+    """One token as it comes: what it adds to the text (nothing while that is held back), and why it is the last one, if it is."""
+
+    order: int
+    id: int
+    text: str
+    logprob: float | None
+    likeliest: tuple[tuple[int, float], ...]
+    finish: Finish | None
+
+
+@dataclass(frozen=True)
+class Written:
+    """A whole text, its ids without the end, and, if asked for, their log-probabilities and those of the likeliest."""
+
+    text: str
+    ids: tuple[int, ...]
+    finish: Finish
+    logprobs: tuple[float, ...] = ()
+    likeliest: tuple[tuple[tuple[int, float], ...], ...] = ()
+
+
+class Vocabulary(Protocol):
+    """What writing needs of a codec of texts."""
+
+    space: Space
+    tokenizer: Any
+
+    def prompt(self, source: str | Passage) -> list[int]: ...
+
+
+class Writer:
+    """Writes with a model, whose weights it copies into the form that writes fastest: when the model has learnt more, make a new one."""
+
+    def __init__(self, model: Model, codec: Vocabulary) -> None:
+        self.codec, self.decoder = codec, decoder_of(model)
+        spelling = spelling_of(codec.tokenizer)
+        self.spelling = [*spelling, *[b""] * (self.decoder.vocab - len(spelling))]
+        self.marks = frozenset(ROLE_IDS.values() if isinstance(codec, TextCodec) else ())
+        self._grammars: Grammars | None = None
+
+    def write(self, orders: Sequence[Order]) -> Iterator[Token]:
+        """Write some texts and give each token as it comes; those of different texts come in turns. Stop by closing the iterator.
+
+        Raises SpecError for a prompt that leaves no room, contradicting options and constraints that cannot be met.
+        """
+        lines = [self.line(number, order) for number, order in enumerate(orders)]
+        plain = [line for line in lines if not line.is_searched]
+        yield from Desk(self, plain).write()
+        for line in lines:
+            if line.options.beams > 1:
+                yield from self._searched(line)
+            elif line.options.best_of > 1:
+                yield from self._best(line)
+
+    def written(self, orders: Sequence[Order]) -> list[Written]:
+        """Give the whole texts that `write` writes."""
+        tokens: list[list[Token]] = [[] for _ in orders]
+        for token in self.write(orders):
+            tokens[token.order].append(token)
+        return [whole(each) for each in tokens]
+
+    def line(self, number: int, order: Order) -> "Line":
+        """Make a text ready to be written. Raises SpecError as `write` does."""
+        order.options.check()
+        if isinstance(order.prompt, Passage) and order.prompt.turns:
+            check_turns(order.prompt.turns)
+        ids = self.codec.prompt(order.prompt) if isinstance(order.prompt, Passage | str) else list(order.prompt)
+        longest, most = self.decoder.longest, order.options.most
+        if len(ids) >= longest:
+            if order.options.truncate == "refuse":
+                raise SpecError(
+                    f"The prompt is {len(ids):,} tokens long; the model reads {longest:,} with what it writes.",
+                    repair="Shorten it, or let its front be left out: `--set truncate=front`.",
+                )
+            ids = ids[-max(1, longest - (most or longest // 4)) :]
+        most = min(most or longest, longest - len(ids))
+        constraint = order.options.constraint
+        guide = self._guide(constraint, most) if constraint else None
+        turns = isinstance(order.prompt, Passage) and bool(order.prompt.turns)
+        return Line(number, order, ids, most, frozenset({0, *self.marks}) if turns else frozenset({0}), guide)
+
+    def _guide(self, constraint: Constraint, most: int) -> Guide:
+        self._grammars = self._grammars or Grammars(self.codec.tokenizer, self.decoder.vocab)
+        return self._grammars.begin(constraint, most)
+
+    def _best(self, line: "Line") -> Iterator[Token]:
+        """Give the one of several texts whose tokens are the likeliest on average, the first of them as it would be alone."""
+        order, (seed, index) = line.order, line.order.seed
+        options = order.options.changed(best_of=1, logprobs=order.options.logprobs or 0)
+        seeds = [order.seed, *((stream_seed(seed, index), place) for place in range(1, order.options.best_of))]
+        tried: list[list[Token]] = [[] for _ in seeds]
+        for token in self.write([Order(order.prompt, options, each, order.given) for each in seeds]):
+            tried[token.order].append(token)
+        best = max(tried, key=lambda tokens: sum(token.logprob or 0 for token in tokens) / len(tokens))
+        asked = order.options.logprobs is not None
+        yield from (token._replace(order=line.number, logprob=token.logprob if asked else None) for token in best)
+
+    def _searched(self, line: "Line") -> Iterator[Token]:
+        """Give the likeliest text that a beam search finds."""
+        first = self.decoder.begin(0, line.prompt, line.order.given)
+        barred = [] if line.is_talk else sorted(self.marks)
+        ids, logprobs = beams_of(self.decoder, first, line.ends, line.most, line.options, barred)
+        speller, held = Speller(self.spelling), Held(line.options.stop)
+        asked = line.options.logprobs is not None
+        for place, (id, logprob) in enumerate(zip(ids, logprobs, strict=True)):
+            last = place + 1 == len(ids)
+            text = held.say(speller.say(id) + (speller.rest() if last else ""))
+            ended = held.stopped or id in line.ends
+            finish: Finish | None = "stop" if ended else "length" if last else None
+            yield Token(line.number, id, text + (held.rest() if last else ""), logprob if asked else None, (), finish)
+            if ended:
+                return
+
+
+@dataclass
+class Line:
+    """A text while it is written."""
+
+    number: int
+    order: Order
+    prompt: list[int]
+    most: int
+    ends: frozenset[int]
+    guide: Guide | None
+    made: int = 0
+
+    def __post_init__(self) -> None:
+        self.options = self.order.options
+        self.is_talk = len(self.ends) > 1
+        self.is_searched = self.options.beams > 1 or self.options.best_of > 1
+
+    def begin(self, spelling: Sequence[bytes]) -> None:
+        self.speller, self.held = Speller(spelling), Held(self.options.stop)
+        self.drawn: list[float] = Noise([self.order.seed]).uniform(self.most)[0].tolist()
+
+    def take(self, id: int, logprob: float | None, likeliest: tuple[tuple[int, float], ...]) -> Token:
+        """Take the next id and say what it adds. Raises SpecError where a constraint was not met in time."""
+        self.made += 1
+        finish: Finish | None = None
+        if id in self.ends:
+            finish = "stop" if self.guide is None else "constraint"
+            text = self.held.say(self.speller.rest()) + self.held.rest()
+            return Token(self.number, id, text, logprob, likeliest, finish)
+        text = self.held.say(self.speller.say(id))
+        if self.held.stopped:
+            finish = "stop"
+        elif self.guide is not None and self.guide.ended:
+            finish = "constraint"
+        elif self.made == self.most:
+            finish = "length"
+            if self.guide is not None and not self.guide.whole:
+                raise SpecError(
+                    f"The text did not become what it must be within {self.most} tokens.", repair="Allow more tokens with most."
+                )
+        if finish is not None and not self.held.stopped:
+            text += self.held.say(self.speller.rest()) + self.held.rest()
+        return Token(self.number, id, text, logprob, likeliest, finish)
+
+
+class Desk:
+    """The rows that are written at once, and those that wait."""
+
+    def __init__(self, writer: Writer, lines: Sequence[Line]) -> None:
+        self.writer, self.decoder, self.waiting = writer, writer.decoder, list(reversed(lines))
+        self.rows: list[Line] = []
+        self.logits = torch.empty(0)
+        self.seen: Tensor | None = None
+        if any(line.options.repetition_penalty != 1 for line in lines):
+            self.seen = torch.zeros(self.decoder.rows, self.decoder.vocab, dtype=torch.bool)
+
+    def write(self) -> Iterator[Token]:
+        """Give the tokens of all lines."""
+        while self.rows or self.waiting:
+            self._fill()
+            ids, logprobs, likeliest = self._chosen()
+            tokens = []
+            for row, line in enumerate(self.rows):
+                id = ids[row] if line.guide is None else line.guide.take(ids[row])
+                own = logprobs[row] if line.options.logprobs is not None else None
+                if own is not None and id != ids[row]:
+                    own = float(self.logits[row].log_softmax(-1)[id])
+                ids[row] = id
+                tokens.append(line.take(id, own, likeliest[row]))
+            yield from tokens
+            kept = [row for row, token in enumerate(tokens) if token.finish is None]
+            self._keep(kept)
+            if kept:
+                self._step([ids[row] for row in kept])
+
+    def _fill(self) -> None:
+        """Let waiting lines begin where rows are free. A prompt that the line before has as well is read once."""
+        before: Line | None = None
+        fresh: list[Tensor] = []
+        while self.waiting and len(self.rows) < self.decoder.rows:
+            line, row = self.waiting.pop(), len(self.rows)
+            line.begin(self.writer.spelling)
+            if before is not None and before.prompt == line.prompt and before.order.given is line.order.given:
+                self.decoder.arrange([*range(row), row - 1])
+                fresh.append(fresh[-1])
+            else:
+                fresh.append(self.decoder.begin(row, line.prompt, line.order.given).cpu())
+            if self.seen is not None:
+                self.seen[row] = False
+                self.seen[row, line.prompt] = True
+            self.rows.append(line)
+            before = line
+        if fresh:
+            self.logits = torch.stack([*self.logits, *fresh])
+
+    def _keep(self, kept: list[int]) -> None:
+        if len(kept) == len(self.rows):
+            return
+        self.rows = [self.rows[row] for row in kept]
+        self.logits = self.logits[kept]
+        self.decoder.arrange(kept)
+        if self.seen is not None:
+            self.seen[: len(kept)] = self.seen[kept]
+
+    def _step(self, ids: list[int]) -> None:
+        if self.seen is not None:
+            self.seen[torch.arange(len(ids)), torch.tensor(ids)] = True
+        self.logits = self.decoder.step(ids).cpu()
+
+    def _chosen(self) -> tuple[list[int], list[float], list[tuple[tuple[int, float], ...]]]:
+        """Choose an id for each row, and give what was asked for of log-probabilities."""
+        ids = [0] * len(self.rows)
+        for options, rows in self._alike():
+            drawn = torch.tensor([self.rows[row].drawn[self.rows[row].made] for row in rows])
+            seen = None if self.seen is None else self.seen[rows]
+            logits = self.logits if len(rows) == len(self.rows) else self.logits[rows]
+            chosen = choose(logits, options, drawn, seen_BV=seen, allowed_BV=self._allowed(rows)).tolist()
+            for row, id in zip(rows, chosen, strict=True):
+                ids[row] = id
+        logprobs: list[float] = [0.0] * len(ids)
+        likeliest: list[tuple[tuple[int, float], ...]] = [()] * len(ids)
+        most = max((line.options.logprobs or 0 for line in self.rows), default=0)
+        if any(line.options.logprobs is not None for line in self.rows):
+            logs = self.logits.log_softmax(-1)
+            logprobs = logs.gather(-1, torch.tensor(ids)[:, None])[:, 0].tolist()
+            if most:
+                values, places = logs.topk(min(most, logs.shape[-1]))
+                both = zip(self.rows, places.tolist(), values.tolist(), strict=True)
+                likeliest = [tuple(zip(named, valued, strict=True))[: line.options.logprobs or 0] for line, named, valued in both]
+        return ids, logprobs, likeliest
+
+    def _alike(self) -> list[tuple[WritingOptions, list[int]]]:
+        """Give the rows that are chosen for in the same way together."""
+        found: list[tuple[WritingOptions, list[int]]] = []
+        for row, line in enumerate(self.rows):
+            same = next((rows for options, rows in found if options is line.options or options == line.options), None)
+            if same is None:
+                found.append((line.options, [row]))
+            else:
+                same.append(row)
+        return found
+
+    def _allowed(self, rows: list[int]) -> Tensor | None:
+        """Say which ids may follow: marks only in a conversation, and what the constraints allow."""
+        bound = [(place, self.rows[row]) for place, row in enumerate(rows)]
+        if not self.writer.marks and all(line.guide is None for _, line in bound):
+            return None
+        allowed = torch.ones(len(rows), self.decoder.vocab, dtype=torch.bool)
+        for place, line in bound:
+            if line.guide is not None:
+                allowed[place] = line.guide.allowed()
+            elif not line.is_talk:
+                allowed[place, list(self.writer.marks)] = False
+        return allowed
+
+
+def whole(tokens: Sequence[Token]) -> Written:
+    """Join the tokens of one text."""
+    last = tokens[-1]
+    assert last.finish is not None, "the text has not ended"
+    said = tokens[:-1] if last.id == 0 else tokens
+    return Written(
+        text="".join(token.text for token in tokens),
+        ids=tuple(token.id for token in said),
+        finish=last.finish,
+        logprobs=tuple(token.logprob for token in tokens if token.logprob is not None),
+        likeliest=tuple(token.likeliest for token in tokens) if last.likeliest else (),
+    )
+
+
+def decoder_of(model: Model) -> Decoder:
+    """Give what steps a model. Raises SpecError for a family that does not write token by token."""
+    if isinstance(model.family, Autoregressive) and len(model.space.shape) == 1 and model.space.is_ids:
+        return CausalDecoder(model.family.net)
+    if isinstance(model.family, Pretrained):
+        return PretrainedDecoder(model.family)
+    raise SpecError(
+        f"A model of the family {model.spec.family.kind} does not write token by token.",
+        repair="Write with a model of the family autoregressive or pretrained.",
+    )

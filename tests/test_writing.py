@@ -1,0 +1,355 @@
+"""Writing texts: exact whatever is written beside them, every option as it says, bound to schemas; what cannot be written is refused."""
+
+import json
+import re
+from itertools import pairwise, product
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import awaken
+
+from karat.learning.families.choosing import Choice, choose
+from karat.learning.models import Model, ModelSpec
+from karat.learning.nets.decoding import CausalDecoder
+from karat.learning.nets.transformer import CausalTransformer, TransformerSpec
+from karat.values.codecs.spelling import Speller, spelling_of
+from karat.values.codecs.text import TextCodec
+from karat.values.given import Given
+from karat.values.passages import Passage, Turn
+from karat.values.spaces import Space
+from karat.words.errors import DataError, KaratError, SpecError
+from karat.work.beams import beams_of
+from karat.work.holding import Held
+from karat.work.writing import Order, Writer, WritingOptions
+
+TEXTS = ["a red fox and a blue whale", '{"name": "fox", "age": 12}', "狐狸和蓝色的鲸鱼", "héron, über, 中文"]
+NET = TransformerSpec(width=32, depth=2)
+
+
+def codec_of(units: str = "bpe", **options: Any) -> TextCodec:
+    return TextCodec.fit({"units": units, "packing": "stream", "length": 48, **options}, TEXTS)
+
+
+def model_of(codec: TextCodec, **options: Any) -> Model:
+    family = {"kind": "autoregressive", "net": NET, **options}
+    return awaken(Model(ModelSpec.from_values({"space": codec.space, "family": family})))
+
+
+@pytest.fixture(scope="module", params=["bpe", "characters"])
+def writer(request: pytest.FixtureRequest) -> Writer:
+    codec = codec_of(request.param)
+    return Writer(model_of(codec), codec)
+
+
+def order(prompt: Any = "a red", index: int = 0, **options: Any) -> Order:
+    return Order(prompt, WritingOptions.from_values(options), (5, index))
+
+
+def text_of(writer: Writer, prompt: Any = "a red", index: int = 0, **options: Any) -> str:
+    return writer.written([order(prompt, index, **options)])[0].text
+
+
+# Exactness
+
+
+def test_decoding_gives_the_nets_logits() -> None:
+    net = awaken(CausalTransformer(Space(axes=("token",), shape=(40,), vocab=50), {}, TransformerSpec(width=24, depth=2)))
+    decoder, ids = CausalDecoder(net), torch.randint(50, (1, 40), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        whole = net(ids, Given())[0]
+    found = [decoder.begin(0, ids[0, :7].tolist(), Given()), *(decoder.step([int(id)])[0] for id in ids[0, 7:39])]
+    torch.testing.assert_close(torch.stack(found), whole[7:], rtol=1e-4, atol=1e-5)
+
+
+def test_decoding_reads_conditions_before_the_row() -> None:
+    spaces = {"label": Space(vocab=3), "text": Space(axes=("token",), shape=(5,), vocab=9)}
+    net = awaken(CausalTransformer(Space(axes=("token",), shape=(12,), vocab=20), spaces, TransformerSpec(width=16, depth=1)))
+    conditions = Given.of(label=torch.tensor([2]), text=torch.tensor([[1, 2, 3, 4, 5]]))
+    ids = torch.randint(20, (1, 12), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        whole = net(ids, conditions)[0]
+    decoder = CausalDecoder(net)
+    found = [decoder.begin(0, [], conditions), *(decoder.step([int(id)])[0] for id in ids[0, :11])]
+    torch.testing.assert_close(torch.stack(found), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_rows_keep_their_numbers_when_they_are_arranged() -> None:
+    net = awaken(CausalTransformer(Space(axes=("token",), shape=(40,), vocab=50), {}, NET))
+    decoder = CausalDecoder(net)
+    prompts = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10]]
+    alone = []
+    for prompt in prompts:
+        decoder.begin(0, prompt, Given())
+        alone.append([decoder.step([11])[0], decoder.step([12])[0]])
+    for row, prompt in enumerate(prompts):
+        decoder.begin(row, prompt, Given())
+    first = decoder.step([11, 11, 11])
+    decoder.arrange([2, 0])
+    second = decoder.step([12, 12])
+    assert torch.equal(first, torch.stack([each[0] for each in alone]))
+    assert torch.equal(second, torch.stack([alone[2][1], alone[0][1]]))
+
+
+def test_a_text_is_the_same_alone_and_among_others(writer: Writer) -> None:
+    """To the bit, log-probabilities included, also when rows end at different times and make room for others."""
+    prompts = ["a red", "", "狐狸", "a blue whale and", "über"]
+    orders = [order(prompts[place % 5], place, most=3 + place * 7 % 23, logprobs=2) for place in range(24)]
+    orders += [order("a", 30, temperature=0, logprobs=0), order("a", 31, top_p=0.5, repetition_penalty=1.5, logprobs=1)]
+    together = writer.written(orders)
+    assert together[:4] == writer.written(orders[:4])
+    assert together == [writer.written([each])[0] for each in orders]
+    assert len({each.text for each in together}) > 20
+
+
+def test_tokens_as_they_come_make_the_whole_text(writer: Writer) -> None:
+    whole = writer.written([order(most=30, logprobs=0)])[0]
+    tokens = list(writer.write([order(most=30, logprobs=0)]))
+    assert "".join(token.text for token in tokens) == whole.text
+    assert tuple(token.logprob for token in tokens) == whole.logprobs
+    assert [token.finish for token in tokens[:-1]] == [None] * (len(tokens) - 1)
+
+
+def test_another_seed_or_index_writes_another_text(writer: Writer) -> None:
+    texts = {text_of(writer, index=index, most=30) for index in range(5)}
+    assert len(texts) == 5
+    assert text_of(writer, index=0, most=30) in texts
+
+
+# Options
+
+
+def test_the_likeliest_id_is_chosen_at_no_temperature_and_among_one(writer: Writer) -> None:
+    greedy = text_of(writer, temperature=0, most=20)
+    assert text_of(writer, top_k=1, index=3, most=20) == greedy
+    assert text_of(writer, top_p=1e-6, index=4, most=20) == greedy
+    assert text_of(writer, min_p=1.0, index=5, most=20) == greedy
+    assert text_of(writer, temperature=5.0, index=6, most=20) != greedy
+
+
+LOGITS = torch.tensor([[2.0, 1.0, 0.5, -1.0, -3.0]])
+NUMBERS = torch.linspace(0, 1, 402)[1:-1]
+
+
+def drawn(options: dict[str, Any], **beside: Any) -> set[int]:
+    """Give all ids that are drawn under some options."""
+    many = {name: value.expand(len(NUMBERS), -1) for name, value in beside.items()}
+    return set(choose(LOGITS.expand(len(NUMBERS), -1), Choice.from_values(options), NUMBERS, **many).tolist())
+
+
+def test_each_option_leaves_the_ids_that_it_says() -> None:
+    assert drawn({}) == {0, 1, 2, 3, 4}
+    assert drawn({"top_k": 3}) == {0, 1, 2}
+    chances = LOGITS.softmax(-1)[0]
+    assert drawn({"top_p": float(chances[:2].sum()) - 0.01}) == {0, 1}
+    assert drawn({"min_p": float(chances[2] / chances[0]) - 0.01}) == {0, 1, 2}
+    assert drawn({"bias": {0: -100, 4: 100}}) == {4}
+    assert drawn({}, allowed_BV=torch.tensor([[False, True, False, True, False]])) == {1, 3}
+    assert drawn({"repetition_penalty": 1e9, "temperature": 0.1}, seen_BV=torch.tensor([[True, False, True, True, True]])) == {1}
+
+
+def test_ids_are_drawn_as_often_as_they_are_likely() -> None:
+    found = choose(LOGITS.expand(len(NUMBERS), -1), Choice(), NUMBERS)
+    frequency = torch.bincount(found, minlength=5) / len(NUMBERS)
+    torch.testing.assert_close(frequency, LOGITS.softmax(-1)[0], atol=0.01, rtol=0)
+
+
+def test_a_great_repetition_penalty_keeps_ids_from_coming_twice(writer: Writer) -> None:
+    plain = writer.written([order("", temperature=0, most=30)])[0].ids
+    assert len(set(plain)) < len(plain)
+    varied = writer.written([order("", temperature=0, most=30, repetition_penalty=50.0)])[0].ids
+    assert len(set(varied)) > len(set(plain))
+
+
+def test_log_probabilities_are_those_of_the_model(writer: Writer) -> None:
+    made = writer.written([order("a red", most=8, logprobs=3)])[0]
+    assert made.finish == "length"
+    ids = [*writer.codec.prompt("a red"), *made.ids]
+    row = torch.zeros(1, writer.decoder.longest, dtype=torch.long)
+    row[0, : len(ids)] = torch.tensor(ids)
+    with torch.inference_mode():
+        logs = writer.decoder.net(row, Given())[0].log_softmax(-1)  # type: ignore[attr-defined]
+    expected = [float(logs[len(ids) - 8 + place, id]) for place, id in enumerate(made.ids)]
+    assert made.logprobs == pytest.approx(expected, abs=1e-4)
+    assert all(len(each) == 3 and each[0][1] >= each[1][1] >= each[2][1] for each in made.likeliest)
+
+
+def test_the_best_of_several_is_the_likeliest_on_average(writer: Writer) -> None:
+    def mean(**options: Any) -> float:
+        made = writer.written([order("a red", most=12, logprobs=0, **options)])[0]
+        return sum(made.logprobs) / len(made.logprobs)
+
+    assert mean(best_of=8) > mean()
+    assert text_of(writer, most=12, best_of=1) == text_of(writer, most=12)
+
+
+def test_wide_beams_find_the_likeliest_text_of_all() -> None:
+    net = awaken(CausalTransformer(Space(axes=("token",), shape=(6,), vocab=4), {}, TransformerSpec(width=16, depth=1)), seed=3)
+    with torch.no_grad():
+        net.leave.weight.mul_(8)
+    decoder = CausalDecoder(net)
+
+    def total(ids: tuple[int, ...]) -> float:
+        logs = [decoder.begin(0, list(ids[:place]), Given()).log_softmax(-1)[id] for place, id in enumerate(ids)]
+        return float(sum(logs))
+
+    texts = [(*ids, 0) for size in range(3) for ids in product((1, 2, 3), repeat=size)] + list(product((1, 2, 3), repeat=3))
+    for power in (0.0, 1.0):
+        best = max(texts, key=lambda ids: total(ids) / len(ids) ** power)
+        options = WritingOptions(beams=16, length_penalty=power)
+        ids, logprobs = beams_of(decoder, decoder.begin(0, [], Given()), {0}, 3, options, [])
+        assert ids == best
+        assert sum(logprobs) == pytest.approx(total(best), abs=1e-4)
+
+
+def test_beams_are_at_least_as_likely_as_the_likeliest_ids(writer: Writer) -> None:
+    def mean(index: int, **options: Any) -> float:
+        made = writer.written([order("a red fox"[: index + 1], most=10, logprobs=0, **options)])[0]
+        return sum(made.logprobs) / len(made.logprobs)
+
+    better = [mean(index, beams=6) - mean(index, temperature=0) for index in range(6)]
+    assert sum(better) >= 0
+    assert text_of(writer, temperature=0, most=10) == text_of(writer, top_k=1, beams=1, most=10)
+
+
+def test_more_than_the_context_is_refused_or_cut_at_the_front(writer: Writer) -> None:
+    long = "a red fox and " * 20
+    with pytest.raises(SpecError, match="tokens long"):
+        writer.written([order(long)])
+    assert writer.written([order(long, truncate="front", most=10)])[0].finish in ("stop", "length")
+    kept = writer.codec.prompt(long)[-(writer.decoder.longest - 10) :]
+    assert text_of(writer, long, truncate="front", most=10) == text_of(writer, kept, most=10)
+
+
+def test_a_text_ends_where_the_context_does(writer: Writer) -> None:
+    made = writer.written([order("a red", bias={0: -1e9})])[0]
+    assert made.finish == "length"
+    assert len(made.ids) == writer.decoder.longest - len(writer.codec.prompt("a red"))
+
+
+def test_a_turn_ends_at_the_next_mark_and_plain_text_has_none() -> None:
+    codec = codec_of(packing="whole")
+    writer = Writer(model_of(codec), codec)
+    talk = Passage(turns=(Turn(role="user", text="a red fox"),))
+    marked = writer.written([order(talk, bias={2: 1e9})])[0]
+    assert (marked.text, marked.finish) == ("", "stop")
+    assert not {1, 2, 3} & set(writer.written([order("a", bias={2: 1e9}, most=9)])[0].ids)
+    with pytest.raises(DataError, match="no turn of the user"):
+        writer.written([order(Passage(turns=(Turn(role="system", text="Be brief."),)))])
+
+
+# Stop strings and half characters
+
+
+@given(st.text("abc", max_size=30), st.lists(st.text("abc", min_size=1, max_size=4), max_size=3), st.lists(st.integers(0, 30), max_size=8))
+@settings(max_examples=300, deadline=None)
+def test_stop_strings_are_found_across_any_borders(text: str, stops: list[str], cuts: list[int]) -> None:
+    held, borders = Held(stops), [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    pieces = [text[first:last] for first, last in pairwise(borders)]
+    out = ""
+    for piece in pieces:
+        out += held.say(piece)
+        assert not any(stop in out for stop in stops)
+    out += held.rest()
+    ends = [(text.index(stop) + len(stop), text.index(stop)) for stop in stops if stop in text]
+    assert held.stopped == bool(ends)
+    assert out == (text[: min(ends)[1]] if ends else text)
+
+
+@pytest.mark.parametrize("units", ["bpe", "bytes", "characters"])
+@given(text=st.text(st.characters(codec="utf-8"), max_size=20))
+@settings(max_examples=60, deadline=None)
+def test_texts_are_spelt_without_half_characters(units: str, text: str) -> None:
+    codec = CODECS[units]
+    speller = Speller(spelling_of(codec.tokenizer))
+    ids = codec.ids(text)
+    pieces = [speller.say(id) for id in ids]
+    assert "".join(pieces) + speller.rest() == codec.text(ids)
+    assert "�" in text or not any("�" in piece for piece in pieces)
+
+
+CODECS = {units: codec_of(units) for units in ("bpe", "bytes", "characters")}
+
+
+def test_a_text_ends_before_a_stop_string(writer: Writer) -> None:
+    whole = writer.written([order(most=30, index=2)])[0]
+    stop = whole.text[5:8]
+    cut = writer.written([order(most=30, index=2, stop=(stop,))])[0]
+    assert cut.finish == "stop"
+    assert cut.text == whole.text[: whole.text.index(stop)]
+
+
+# Constraints
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "age": {"type": "integer"},
+        "tags": {"type": "array", "items": {"enum": ["red", "blue"]}, "minItems": 1},
+    },
+    "required": ["name", "age", "tags"],
+    "additionalProperties": False,
+}
+
+
+def long_writer(units: str) -> Writer:
+    codec = codec_of(units, length=160)
+    return Writer(model_of(codec), codec)
+
+
+@pytest.mark.parametrize("units", ["bpe", "characters"])
+def test_an_untrained_model_writes_json_of_a_schema(units: str) -> None:
+    writer = long_writer(units)
+    orders = [order("", index, json_schema=SCHEMA, most=90, temperature=index / 2) for index in range(4)]
+    for made in writer.written(orders):
+        value = json.loads(made.text)
+        assert made.finish == "constraint"
+        assert isinstance(value["name"], str)
+        assert isinstance(value["age"], int)
+        assert set(value["tags"]) <= {"red", "blue"}
+    assert writer.written(orders[:1])[0] == writer.written(orders)[0]
+
+
+def test_choices_and_expressions_bind_the_text(writer: Writer) -> None:
+    choices = ("red", "blue", "狐狸", "a.*")
+    made = writer.written([order("", index, choice=choices, temperature=3.0) for index in range(12)])
+    assert {each.text for each in made} <= set(choices)
+    assert len({each.text for each in made}) > 1
+    pattern = r"[a-c]{2,5}-\d+"
+    for each in writer.written([order("", index, regex=pattern, most=15) for index in range(4)]):
+        assert re.fullmatch(pattern, each.text), each.text
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"json_schema": {"type": "string", "minLength": 5, "maxLength": 2}}, "No text can be"),
+    ({"json_schema": {"type": "nothing"}}, "No text can be"),
+    ({"regex": "(ab"}, "No text can be"),
+    ({"regex": "[xyz]{40}", "most": 10}, "does not fit into 10 tokens"),
+    ({"json_schema": SCHEMA, "most": 6}, "does not fit into 6 tokens"),
+    ({"choice": ("red", "")}, "empty"),
+    ({"choice": ("red",), "regex": "red"}, "at once"),
+    ({"choice": ("red",), "beams": 2}, "Beams do not go with"),
+    ({"best_of": 2, "beams": 2}, "Beams do not go with"),
+    ({"stop": ("",)}, "stop string is empty"),
+]
+
+
+@pytest.mark.parametrize(("options", "said"), REFUSED)
+def test_what_cannot_be_written_is_refused(writer: Writer, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(KaratError, match=said):
+        writer.written([order("", **options)])
+
+
+def test_half_characters_in_a_prompt_are_refused(writer: Writer) -> None:
+    with pytest.raises(DataError, match="half characters"):
+        writer.written([order("a \ud800 b")])
+
+
+def test_a_model_that_does_not_write_token_by_token_is_refused() -> None:
+    codec = codec_of()
+    model = Model(ModelSpec.from_values({"space": codec.space, "family": {"kind": "masked", "net": NET}}))
+    with pytest.raises(SpecError, match="token by token"):
+        Writer(model, codec)
