@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from karat.learning.families.family import families
 from karat.learning.models import Model, ModelSpec
 from karat.material.data.batches import EncodedSplit, TrainingData, condition_kind, condition_of, encode_split
 from karat.material.data.preview import contact_sheet
@@ -51,7 +52,7 @@ def plan_run(
     snapshot = Snapshot.open(store, snapshot_ref)
     if base is not None:
         dials, made = going_on(store, base, dials, made or {}, beside=autoencoder)
-    fitted = through(store.get(autoencoder)) if autoencoder else _fitted(store, snapshot, dict(made or {}), given)
+    fitted = through(store.get(autoencoder)) if autoencoder else _fitted(store, snapshot, dict(made or {}), alone=bool(given) or not _goes_on(dials))
     space = load_codec(fitted, store.read).space
     conditions = {}
     for name in given:
@@ -70,11 +71,16 @@ def plan_run(
     )
 
 
-def _fitted(store: Store, snapshot: Snapshot, options: dict[str, Any], given: tuple[str, ...]) -> FittedCodec:
-    """Fit the codec of what is made, which follows from what the samples are. Texts share rows, unless each has conditions of its own."""
+def _goes_on(dials: Dials) -> bool:
+    """Say whether the family makes one id after the other; all others see a row as one value."""
+    return families[dials.family or "autoregressive"].turns == ("next",)
+
+
+def _fitted(store: Store, snapshot: Snapshot, options: dict[str, Any], *, alone: bool) -> FittedCodec:
+    """Fit the codec of what is made, which follows from what the samples are. Texts share rows, unless each is to stand `alone`."""
     first = next(snapshot.samples("train"), None)
     if first is not None and first.modality == "text":
-        packing = "single" if given else "whole" if first.in_turns else "stream"
+        packing = "single" if alone else "whole" if first.in_turns else "stream"
         options = {"kind": "text", "packing": packing, **options}
     sources = (source_of(store, sample) for sample in snapshot.samples("train"))
     codec = codecs[options.pop("kind", "image")].fit(options, sources)
