@@ -12,7 +12,7 @@ from karat.material.metrics.scores import Resampling, result_of
 from karat.values.codecs.text import TextCodec
 from karat.values.given import Given
 from karat.values.passages import Passage
-from karat.work.explaining import explain, moved_by, parts, strip
+from karat.work.explaining import explain, moved_by, nearest, parts, strip
 from karat.work.reading import cost_of, gone_on, nats_of
 from karat.work.text_evaluation import TextMeasuring, TextReality, evaluate_texts
 
@@ -138,8 +138,9 @@ def test_answers_are_scored_against_their_references(answerer):
 def test_the_word_that_decides_moved_the_answer_most(answerer):
     real, model, codec = answerer
     found = 0
-    for passage in real.test[:10]:
-        told = explain(model, codec, passage.opening(), passage.learnt(), training=real.train)
+    near = nearest([passage.learnt() for passage in real.test[:10]], real.train)
+    for passage, like in zip(real.test[:10], near, strict=True):
+        told = explain(model, codec, passage.opening(), passage.learnt(), near=like)
         animal = next(name for name in ANIMALS if passage.turns[0].text.endswith(f" {name}"))
         found += max(told.prompt, key=lambda part: part.nats).text.strip() == animal
         assert "".join(part.text for part in told.answer) == passage.learnt()

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from karat.app.chain import find
+from karat.app.evaluating_texts import TextReport
 from karat.material.charts import Curve
 from karat.material.data.samples import Sample
 from karat.material.data.snapshots import Snapshot
@@ -23,10 +24,17 @@ from karat.values.tensors import TensorFile
 from karat.words.events import Event, Finished, Progress, Started
 from karat.words.specs import Spec
 from karat.work.evaluation import EvaluationOptions, Reality, Values, evaluate
+from karat.work.following import Following
 from karat.work.generation import Ready, make_values
-from karat.work.measuring import reality_of, targets_of, yardstick_of
+from karat.work.measuring import reality_of, targets_of, text_reality_of, yardstick_of
 from karat.work.plans import RunSpec
+from karat.work.reading import TextLike
 from karat.work.runs import captions_of, part_of
+from karat.work.text_evaluation import TextMeasuring, evaluate_texts
+
+T = TypeVar("T")
+SHOWN = 40
+"""Pictures that the report shows."""
 
 
 class EvaluatingOptions(Spec):
@@ -36,6 +44,7 @@ class EvaluatingOptions(Spec):
     seed: int = 1
     sampling: dict[str, object] = {}
     measuring: EvaluationOptions = EvaluationOptions()
+    texts: TextMeasuring = TextMeasuring()
 
 
 def evaluate_run(store: Store, run_ref: str, options: EvaluatingOptions | None = None) -> Iterator[Event]:
@@ -43,24 +52,49 @@ def evaluate_run(store: Store, run_ref: str, options: EvaluatingOptions | None =
     options = options or EvaluatingOptions()
     record, ready, spec = open_run(store, run_ref)
     snapshot = Snapshot.open(store, spec.snapshot)
-    real = reality_of(store, snapshot, spec)
-    made, given = yield from make_samples(store, snapshot, spec, ready, options)
-    yardstick = yield from yardstick_of(store, snapshot, spec, options.measuring)
-    evaluation: Evaluation = yield from _before_the_end(evaluate(made, real, options.measuring, yardstick=yardstick))
-    content = _Report(store, record, snapshot, spec, ready).content(made, given, real, evaluation)
+    report = _Report(store, record, snapshot, spec, ready)
+    makes_texts = seen(ready.made).extension == ".txt"
+    content = yield from (_texts(report, options) if makes_texts else _pictures(report, options))
+    evaluation = content.evaluation
+    assert evaluation is not None, "an evaluation has scores"
     html, figures = store.put(report_html(content).encode()), store.put(report_json(content).encode())
     facts = {"report.html": html, "figures": evaluation.figures(), "evaluation": evaluation.model_dump(mode="json")}
     result = store.record("evaluation", made=figures, made_from=[record.id, snapshot.id], spec=options, facts=facts)
     yield Finished(what="evaluation", result=result, summary=content.summary, figures=evaluation.figures())
 
 
-def _before_the_end(work: Generator[Event, None, Evaluation]) -> Generator[Event, None, Evaluation]:
+def _pictures(report: "_Report", options: EvaluatingOptions) -> Generator[Event, None, ReportContent]:
+    """Score made pictures under the conditions of the test split."""
+    store, snapshot, spec, ready = report.store, report.snapshot, report.spec, report.ready
+    real = reality_of(store, snapshot, spec)
+    made, given = yield from make_samples(store, snapshot, spec, ready, options)
+    yardstick = yield from yardstick_of(store, snapshot, spec, options.measuring)
+    evaluation = yield from _before_the_end(evaluate(made, real, options.measuring, yardstick=yardstick))
+    captions = captions_of(given, ready.given, len(made))
+    pictures = [Picture(report.pixels(value), caption) for value, caption in zip(made.values[:SHOWN], captions, strict=False)]
+    return replace(report.content(evaluation), pictures=pictures, likenesses=list(report.likenesses(made, real, evaluation)))
+
+
+def _texts(report: "_Report", options: EvaluatingOptions) -> Generator[Event, None, ReportContent]:
+    """Score what a model of texts pays and writes, after nothing, openings or prompts of the test split."""
+    ready = report.ready
+    codec = cast(TextLike, seen(ready.made))
+    real = text_reality_of(report.store, report.snapshot, report.spec)
+
+    write = Following(ready, real.given, options.sampling, seed=options.seed)
+    work = evaluate_texts(ready.model, codec, real, write, options.texts, count=options.samples, follows=write.goes_on)
+    found = yield from _before_the_end(work)
+    pages = TextReport(report.store, report.snapshot, ready, codec, real).pages(found.made)
+    return replace(report.content(found.evaluation), texts=pages)
+
+
+def _before_the_end(work: Generator[Event, None, T]) -> Generator[Event, None, T]:
     """Pass on the events of a part of the work, but not its end, which is not the end of all of it."""
     while True:
         try:
             event = next(work)
         except StopIteration as end:
-            return cast(Evaluation, end.value)
+            return cast(T, end.value)
         if not isinstance(event, Finished):
             yield event
 
@@ -101,31 +135,28 @@ class _Report:
     snapshot: Snapshot
     spec: RunSpec
     ready: Ready
-    shown: int = field(default=40)
 
-    def content(self, made: Values, given: Given, real: Reality, evaluation: Evaluation) -> ReportContent:
-        captions = captions_of(given, self.ready.given, len(made))
-        plan, figures = self.spec.plan, self.run.facts["figures"]
+    def content(self, evaluation: Evaluation) -> ReportContent:
+        """Give what the report says of any run."""
+        plan, figures, family = self.spec.plan, self.run.facts["figures"], self.spec.model.family.kind
         return ReportContent(
             title=f"Run {self.run.id[:12]}",
-            summary=f"A {self.spec.model.family.kind} model of {figures['parameters']:,.0f} parameters, "
+            summary=f"{'An' if family[0] in 'aeiou' else 'A'} {family} model of {figures['parameters']:,.0f} parameters, "
             f"trained for {plan.steps:,} steps in {figures['seconds']:.0f} s.",
             facts={
-                "family": self.spec.model.family.kind,
+                "family": family,
                 "given": ", ".join(self.spec.given) or "nothing",
                 "chosen step": f"{figures['chosen']:,.0f}",
             },
-            pictures=[Picture(self._pixels(value), caption) for value, caption in zip(made.values[: self.shown], captions, strict=False)],
             evaluation=evaluation,
             curves=list(self._curves()),
-            likenesses=list(self._likenesses(made, real, evaluation)),
             splits=self.snapshot.counts,
             dropped=self._dropped(),
             lineage=[Link(each.kind, each.id, str(each.spec.get("name", ""))) for each in [self.run, *self.store.ancestry(self.run.id)]],
             settings=self.spec.model_dump(mode="json", include={"model", "plan", "augment"}),
         )
 
-    def _pixels(self, value: Tensor) -> np.ndarray:
+    def pixels(self, value: Tensor) -> np.ndarray:
         pixels = np.asarray(seen(self.ready.made).decode(value))
         return pixels[..., None] if pixels.ndim == 2 else pixels
 
@@ -141,12 +172,12 @@ class _Report:
         for title, each in lines.items():
             yield Curve(title=title, lines=each, chosen=float(self.run.facts["figures"]["chosen"]))
 
-    def _likenesses(self, made: Values, real: Reality, evaluation: Evaluation) -> Iterator[Likeness]:
+    def likenesses(self, made: Values, real: Reality, evaluation: Evaluation) -> Iterator[Likeness]:
         training = list(self.snapshot.samples("train"))
         test = list(self.snapshot.samples("test"))
         for near in evaluation.neighbours:
             yield Likeness(
-                made=Picture(self._pixels(made.values[near.made]), f"made {near.made}"),
+                made=Picture(self.pixels(made.values[near.made]), f"made {near.made}"),
                 training=Picture(self._original(training[near.training_row]), near.training_name),
                 held_out=Picture(self._original(test[near.held_out_row]), test[near.held_out_row].name),
                 training_distance=near.training_distance,
@@ -157,7 +188,7 @@ class _Report:
     def _original(self, sample: Sample) -> np.ndarray:
         codec = seen(self.ready.made)
         packed = torch.from_numpy(codec.encode(self.store.read(sample.blob)))
-        return self._pixels(codec.value(packed[None])[0])
+        return self.pixels(codec.value(packed[None])[0])
 
     def _dropped(self) -> dict[str, int]:
         counts: dict[str, int] = {}

@@ -17,12 +17,16 @@ import numpy as np
 
 from karat.material.charts import Curve, figure, line_chart, score_bar
 from karat.material.metrics.scores import Evaluation, Score
+from karat.material.text_pages import Strip, TextPages, cut
 
 GROUPS = {
-    "Close to reality": ("fd", "kid", "c2st"),
+    "Foretelling": ("bits-per-byte", "perplexity"),
+    "As answered": ("exact", "chrf", "bleu", "rouge-1", "rouge-2", "rouge-l"),
+    "Close to reality": ("fd", "kid", "c2st", "frontier"),
     "True and varied": ("precision", "recall", "density", "coverage", "vendi"),
+    "Sure and varied": ("judged-bits", "entropy", "distinct-1", "distinct-2", "self-bleu"),
     "As asked": ("condition-accuracy", "retrieval", "retrieval-rank"),
-    "Original": ("closer-to-training", "authenticity", "copied"),
+    "Original": ("closer-to-training", "authenticity", "copied", "copied-runs", "longest-copied"),
 }
 SPACES = {"all": "everything", "random-conv": "random filters"}
 
@@ -72,6 +76,7 @@ class ReportContent:
     lineage: Sequence[Link] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     language: str = "en"
+    texts: TextPages | None = None
 
 
 def write_report(content: ReportContent, folder: Path) -> tuple[Path, Path]:
@@ -87,14 +92,10 @@ def write_report(content: ReportContent, folder: Path) -> tuple[Path, Path]:
 
 def report_html(content: ReportContent) -> str:
     """Give the page."""
-    from importlib.resources import files
-
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    pages = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    pages.filters |= {"figure": figure, "picture": picture_uri, "percent": lambda share: f"{100 * share:.0f} %"}
-    template = pages.from_string(files("karat.material").joinpath("report.html.jinja").read_text(encoding="utf-8"))
+    trivial = "n-grams, shuffled words, training texts" if content.texts else "noise, the mean, copied training data"
+    template = _pages().get_template("report.html.jinja")
     return template.render(
         content=content,
         groups=_groups(content.evaluation),
@@ -104,7 +105,24 @@ def report_html(content: ReportContent) -> str:
         standing=standing,
         pixelated=bool(content.pictures) and max(content.pictures[0].pixels.shape[:2]) <= 64,
         settings=list(_flat(content.settings)),
+        things="texts" if content.texts else "pictures",
+        trivial=trivial,
     )
+
+
+def explanation_html(title: str, summary: str, told: Strip) -> str:
+    """Give the page that explains one answer."""
+    return _pages().get_template("explanation.html.jinja").render(title=title, summary=summary, told=told, pixelated=False)
+
+
+def _pages() -> Any:
+    """Give the templates that lie beside this file."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("karat", "material")
+    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    pages.filters |= {"figure": figure, "picture": picture_uri, "percent": lambda share: f"{100 * share:.0f} %", "cut": cut}
+    return pages
 
 
 def report_json(content: ReportContent) -> str:
@@ -121,6 +139,7 @@ def report_json(content: ReportContent) -> str:
         "dropped": dict(content.dropped),
         "lineage": [asdict(link) for link in content.lineage],
         "settings": dict(content.settings),
+        **({"texts": asdict(content.texts)} if content.texts else {}),
     }
     return json.dumps(facts, ensure_ascii=False, indent=1, default=str)
 
@@ -139,6 +158,14 @@ def standing(score: Score) -> str:
     """Say in words where a score stands against real values."""
     if score.floor is None:
         return ""
+    if score.real_is_best:
+        return (
+            "as real values"
+            if score.reaches_floor
+            else "short of real values: too much"
+            if score.low > score.floor.high
+            else "short of real values: too little"
+        )
     if score.low > score.floor.high if score.higher_is_better else score.high < score.floor.low:
         return "better than real values"
     return "as real values" if score.reaches_floor else "short of real values"
@@ -171,6 +198,9 @@ def _lead(evaluation: Evaluation | None) -> list[tuple[str, str, str]]:
     for name, title in first.items():
         if (score := found.get(name)) and score.floor:
             lead.append((title, figure(score.value), f"real values {figure(score.floor.value)}"))
+    for name, baseline in {"bits-per-byte/test": "n-grams", "chrf/answers": "nearest training"}.items():
+        if (score := found.get(name)) and baseline in score.baselines:
+            lead.append((score.title, figure(score.value), f"{baseline} {figure(score.baselines[baseline])}"))
     if copied := found.get("copied/pixels"):
         beside = f"real values {100 * copied.floor.value:.1f} %" if copied.floor else ""
         lead.append(("Copied", f"{100 * copied.value:.1f} %", beside))

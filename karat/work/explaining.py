@@ -6,14 +6,13 @@ models go by place; gradients times embeddings are cheaper, but a guess that fai
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any
 
 import torch
 
 from karat.learning.models import Model
-from karat.material.metrics.texts.features import TextFeatures
+from karat.material.metrics.texts.features import FEWEST, TextFeatures
+from karat.material.text_pages import Near, Part, Strip
 from karat.values.codecs.text import SPECIALS
 from karat.values.passages import Passage
 from karat.words.errors import SpecError
@@ -26,55 +25,24 @@ COMPARED = 20_000
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 
-@dataclass(frozen=True)
-class Told:
-    """A part of a text (whole characters, so one token or several) and its nats: what it cost, or by how many it moved the answer."""
-
-    text: str
-    nats: float
-
-
-@dataclass(frozen=True)
-class Near:
-    """A training passage that is like the answer, and how much: 1 is the same, 0 nothing in common."""
-
-    text: str
-    likeness: float
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Why a model said what it said."""
-
-    prompt: Sequence[Told]
-    answer: Sequence[Told]
-    nearest: Sequence[Near] = ()
-
-    def value(self) -> dict[str, Any]:
-        """Give the same for programs."""
-        return asdict(self)
-
-
-def explain(
-    model: Model, codec: TextLike, prompt: Passage, answer: str, *, training: Iterable[Passage] = (), wanted: int = 3
-) -> Explanation:
+def explain(model: Model, codec: TextLike, prompt: Passage, answer: str, *, near: Sequence[Near] = (), title: str = "") -> Strip:
     """Explain an answer to a prompt, or what follows the beginning of a text. Raises SpecError for families that cannot say nats."""
     nats = nats_of(model)
     if nats is None:
         raise SpecError(f"A {model.spec.family.kind} model does not say what a token costs.", repair="Explain an autoregressive model.")
     before, after = gone_on(codec, prompt, answer)
     if not after:
-        raise SpecError("There is no answer to explain.", repair="Give one with --answer, or more tokens to write.")
-    return Explanation(moved_by(nats, codec, before, after), strip(nats, codec, before, after), nearest(answer, training, wanted=wanted))
+        raise SpecError("There is no answer to explain.", repair="Give one with --answer.")
+    return Strip(answer=strip(nats, codec, before, after), prompt=moved_by(nats, codec, before, after), nearest=near, title=title)
 
 
-def strip(nats: Nats, codec: TextLike, before: Sequence[int], after: Sequence[int]) -> list[Told]:
+def strip(nats: Nats, codec: TextLike, before: Sequence[int], after: Sequence[int]) -> list[Part]:
     """Give what each part of a text cost after what stands before it."""
     cost_N = nats(torch.tensor([[*before, *after]]))[0, len(before) :].double()
-    return [Told(text, float(cost_N[first:last].sum())) for text, first, last in parts(codec, after)]
+    return [Part(text, float(cost_N[first:last].sum())) for text, first, last in parts(codec, after)]
 
 
-def moved_by(nats: Nats, codec: TextLike, before: Sequence[int], after: Sequence[int]) -> list[Told]:
+def moved_by(nats: Nats, codec: TextLike, before: Sequence[int], after: Sequence[int]) -> list[Part]:
     """Give by how many nats the answer costs more with other tokens in the place of each part; below nothing: the part spoke against it.
 
     Marks, which have no text, are not tried.
@@ -89,7 +57,7 @@ def moved_by(nats: Nats, codec: TextLike, before: Sequence[int], after: Sequence
         rows_RN[1 + DRAWS * place : 1 + DRAWS * (place + 1), first:last] = drawn
     cost_R = nats(rows_RN)[:, len(before) :].double().sum(1)
     more_P = cost_R[1:].reshape(len(found), DRAWS).mean(1) - cost_R[0]
-    return [Told(text, float(more)) for (text, _, _), more in zip(found, more_P, strict=True)]
+    return [Part(text, float(more)) for (text, _, _), more in zip(found, more_P, strict=True)]
 
 
 def parts(codec: TextLike, ids: Sequence[int]) -> list[tuple[str, int, int]]:
@@ -103,11 +71,12 @@ def parts(codec: TextLike, ids: Sequence[int]) -> list[tuple[str, int, int]]:
     return found
 
 
-def nearest(text: str, training: Iterable[Passage], *, wanted: int = 3) -> list[Near]:
-    """Find the training passages most like a text in runs of characters, among the first COMPARED ones."""
+def nearest(texts: Sequence[str], training: Iterable[Passage], *, wanted: int = 3) -> list[list[Near]]:
+    """Find for each text the training passages most like it in runs of characters, among the first COMPARED ones."""
     passages = [passage.learnt() for passage in islice(training, COMPARED)]
-    if len(passages) < 8:
-        return []
+    if len(passages) < FEWEST:
+        return [[] for _ in texts]
     space = TextFeatures(passages)
-    likeness_N = (space.features([text]) @ space.features(passages).T)[0]
-    return [Near(passages[place], float(likeness_N[place])) for place in likeness_N.argsort(descending=True, stable=True)[:wanted].tolist()]
+    likeness_NM = space.features(texts) @ space.features(passages).T
+    best_NK = likeness_NM.argsort(dim=1, descending=True, stable=True)[:, :wanted].tolist()
+    return [[Near(passages[place], float(row[place])) for place in best] for row, best in zip(likeness_NM, best_NK, strict=True)]

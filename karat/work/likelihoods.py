@@ -67,7 +67,7 @@ def judged_score(
     reached = _judged(judge, floor).bits_per_byte(resampling) if floor else None
     trivial = {name: _judged(judge, each).bits_per_byte(resampling.only_value()).value for name, each in baselines.items() if each}
     found = _judged(judge, made).bits_per_byte(resampling)
-    return _score("judged-bits", "Bits per byte by a judge", meaning, found, trivial, space=space, floor=reached)
+    return _score("judged-bits", "Bits per byte by a judge", meaning, found, trivial, space=space, floor=reached).changed(real_is_best=True)
 
 
 def _judged(judge: NgramModel, texts: Sequence[str]) -> Cost:

@@ -82,6 +82,7 @@ class MadeTexts:
     texts: Sequence[str]
     references: Sequence[str]
     copies: Sequence[Copied] = ()
+    held_out_longest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -106,23 +107,28 @@ class Task:
 
 
 def evaluate_texts(
-    model: Model, codec: TextLike, real: TextReality, write: Writer, options: TextMeasuring, *, count: int
+    model: Model, codec: TextLike, real: TextReality, write: Writer, options: TextMeasuring, *, count: int, follows: bool = True
 ) -> Generator[Event, None, TextEvaluation]:
-    """Score a model of texts on the test split by `count` texts of each kind. Yields progress and returns the evaluation."""
+    """Score a model of texts on the test split by `count` texts of each kind. Yields progress and returns the evaluation.
+
+    A model that does not follow on from prompts is asked for texts from nothing alone.
+    """
     began = time.monotonic()
     for name in ("validation", "test", "judge"):
         if len(getattr(real, name)) < 1:
             raise DataError(f"The {name} split holds no text.", repair="Give the split a larger share, or bring more data.")
+    if real.in_turns and not follows:
+        problem = f"A {model.spec.family.kind} model cannot go on from a prompt, so that it cannot be measured by answers."
+        raise DataError(problem, repair="Train an autoregressive model on conversations.")
     resampling = Resampling(options.resamples, options.seed)
     yield Started(what="reading", total=1, unit="splits")
     ngrams, judge = NgramModel.fit(real.train), NgramModel.fit(real.judge)
     reading = Reading(real.train, real.test, real.given, options.windows)
     scores = likelihood_scores(model, codec, reading, ngrams, resampling)
     yield Progress(done=1, total=1, figures={each.name: each.value for each in scores})
-    tasks = list(_tasks(codec, real, ngrams, options, count))
-    features = TextFeatures(
-        [text for passage in real.judge for text in _pieces(codec, passage.learnt(), options.tokens)], seed=options.seed
-    )
+    tasks = [task for task in _tasks(codec, real, ngrams, options, count) if follows or task.space == "from nothing"]
+    judged = [text for passage in real.judge for text in _pieces(codec, passage.learnt(), options.tokens)]
+    features = TextFeatures(judged, seed=options.seed)
     yield Started(what="writing", total=sum(len(task.prompts) for task in tasks), unit="texts")
     made: list[MadeTexts] = []
     for task in tasks:
@@ -131,14 +137,7 @@ def evaluate_texts(
         scores += _compared(task, texts, features, resampling, answers=real.in_turns)
         scores.append(judged_score(task.space, texts, task.floor, task.trivial, judge, resampling))
         yield Progress(done=sum(len(each.texts) for each in made), total=sum(len(each.prompts) for each in tasks))
-    sides = [(texts.texts, task.floor, task.trivial) for texts, task in zip(made, tasks, strict=True)]
-    everything = [text for own, floor, trivial in sides for part in (own, floor, *trivial.values()) for text in part]
-    found = iter(find_copies(everything, (passage.learnt() for passage in real.train)))
-    for place, (own, floor, trivial) in enumerate(sides):
-        copies = list(islice(found, len(own)))
-        made[place] = replace(made[place], copies=copies)
-        others = [list(islice(found, len(part))) for part in (floor, *trivial.values())]
-        scores += copy_scores(made[place].space, copies, others[0], dict(zip(trivial, others[1:], strict=True)), resampling)
+    scores += _copied(made, tasks, real, resampling)
     evaluation = Evaluation(
         scores=tuple(scores),
         spaces=(SpaceFacts(name=features.name, space_digest=features.digest, width=features.width, facts=_signed(made, real)),),
@@ -151,6 +150,17 @@ def evaluate_texts(
     summary = f"{len(scores)} scores of {evaluation.counts['made']} texts"
     yield Finished(what="evaluation", result=evaluation.digest(), summary=summary, figures=evaluation.figures())
     return TextEvaluation(evaluation, made)
+
+
+def _copied(made: list[MadeTexts], tasks: Sequence[Task], real: TextReality, resampling: Resampling) -> Iterator[Score]:
+    """Look for all texts in the training texts, in one pass; the copies are added to `made`."""
+    sides = [(texts.texts, task.floor, *task.trivial.values()) for texts, task in zip(made, tasks, strict=True)]
+    everything = [text for side in sides for part in side for text in part]
+    found = iter(find_copies(everything, (passage.learnt() for passage in real.train)))
+    for place, (task, side) in enumerate(zip(tasks, sides, strict=True)):
+        copies, floor, *trivial = (list(islice(found, len(part))) for part in side)
+        made[place] = replace(made[place], copies=copies, held_out_longest=max((each.longest for each in floor), default=None))
+        yield from copy_scores(task.space, copies, floor, dict(zip(task.trivial, trivial, strict=True)), resampling)
 
 
 def _signed(made: Sequence[MadeTexts], real: TextReality) -> dict[str, str]:

@@ -46,6 +46,7 @@ class Score(Spec):
     count: int
     reference_count: int
     higher_is_better: bool
+    real_is_best: bool = False
     floor: Interval | None = None
     baselines: dict[str, float] = {}
 
@@ -54,6 +55,8 @@ class Score(Spec):
         """Say whether the interval reaches what real values score."""
         if self.floor is None:
             return False
+        if self.real_is_best:
+            return self.high >= self.floor.low and self.low <= self.floor.high
         return self.high >= self.floor.low if self.higher_is_better else self.low <= self.floor.high
 
 
@@ -144,7 +147,10 @@ class Resampling:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric in the registry; `space` says which features it sees: of each space in turn, of the judge, or of all at once."""
+    """A metric in the registry; `space` says which features it sees: of each space in turn, of the judge, or of all at once.
+
+    Where `real_is_best`, more than real values score is no better than less: noise is more varied than any text.
+    """
 
     title: str
     meaning: str
@@ -152,6 +158,7 @@ class Metric:
     measure: Callable[[Side, Side, Resampling], Interval]
     space: Literal["each", "judge", "all"] = "each"
     needs: tuple[Need, ...] = field(default=())
+    real_is_best: bool = False
 
 
 metrics: Registry[Metric] = Registry("metric")
@@ -180,7 +187,7 @@ def score(
     reached = metric.measure(floor, real, resampling) if floor is not None and len(floor) >= 2 and floor.has(metric.needs) else None
     bare = resampling.only_value()
     trivial = {key: metric.measure(side, real, bare).value for key, side in baselines.items() if side.has(metric.needs)}
-    facts: dict[str, Any] = {"title": metric.title, "meaning": metric.meaning, "higher_is_better": metric.higher_is_better}
+    facts: dict[str, Any] = {name: getattr(metric, name) for name in ("title", "meaning", "higher_is_better", "real_is_best")}
     return Score(name=f"{name}/{space}", space=space, floor=reached, baselines=trivial, **facts, **found.model_dump())
 
 

@@ -15,6 +15,8 @@ from karat.material.metrics.texts.units import IS_WIDE, units
 from karat.words.errors import DataError
 
 WIDTH = 48
+FEWEST = 8
+"""Texts without which directions mean nothing."""
 HASHED = 2**15
 LONGEST = 4
 """Characters in a hashed run, at most."""
@@ -29,8 +31,9 @@ class TextFeatures:
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 
-        if len(texts) < 8:
-            raise DataError(f"The judge split holds {len(texts)} texts; features need at least 8.", repair="Give the split a larger share.")
+        if len(texts) < FEWEST:
+            problem = f"The judge split holds {len(texts)} texts; features need at least {FEWEST}."
+            raise DataError(problem, repair="Give the split a larger share.")
         self._hashed = HashingVectorizer(analyzer="char", ngram_range=(1, LONGEST), n_features=HASHED, alternate_sign=False, norm=None)
         self._weighted = TfidfTransformer(sublinear_tf=True)
         weighted = self._weighted.fit_transform(self._hashed.transform(texts))

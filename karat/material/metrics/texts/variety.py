@@ -4,6 +4,7 @@ All three depend on how many texts there are and how long they are, so they mean
 """
 
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -84,39 +85,33 @@ def _numbered(made: Side, n: int) -> tuple[np.ndarray, np.ndarray]:
     return ids[:, 0], ids[:, 1]
 
 
-def _drawn(value, made: Side, resampling: Resampling, most: float) -> Interval:  # type: ignore[no-untyped-def]
+def _drawn(value: Callable[[np.ndarray], float], made: Side, resampling: Resampling, most: float) -> Interval:
     count = len(made.texts)
     draws = [value(weights.numpy()) for weights in resampling.weights(count, "made")]
     return interval(value(np.ones(count)), torch.tensor(draws, dtype=torch.float64), (count, count), (0.0, most))
 
 
-metrics.add("distinct-1")(
-    Metric(
-        "Distinct words",
-        "Different words (for Chinese: characters) among all of them. Few: the texts repeat themselves; more than real ones: noise.",
-        higher_is_better=True,
-        measure=partial(distinct, n=1),
-        needs=("texts",),
-    )
+def _add(name: str, title: str, measure: Callable[[Side, Side, Resampling], Interval], meaning: str, *, higher: bool = True) -> None:
+    metrics.add(name)(Metric(title, meaning, higher, measure, needs=("texts",), real_is_best=True))
+
+
+_add(
+    "distinct-1",
+    "Distinct words",
+    partial(distinct, n=1),
+    "Different words (for Chinese: characters) among all of them. Few: the texts repeat themselves; more than real ones: noise.",
 )
-metrics.add("distinct-2")(
-    Metric("Distinct pairs", "Different pairs of words among all pairs.", True, partial(distinct, n=2), needs=("texts",))
+_add("distinct-2", "Distinct pairs", partial(distinct, n=2), "Different pairs of words among all pairs.")
+_add(
+    "self-bleu",
+    "Self-BLEU",
+    self_bleu,
+    "How much the texts have in common with one another, of 100: 100 is one text again and again.",
+    higher=False,
 )
-metrics.add("self-bleu")(
-    Metric(
-        "Self-BLEU",
-        "How much the texts have in common with one another, of 100: 100 is one text again and again.",
-        higher_is_better=False,
-        measure=self_bleu,
-        needs=("texts",),
-    )
-)
-metrics.add("entropy")(
-    Metric(
-        "Entropy of words",
-        "Bits in a word drawn from all of them. A text that says the same word for ever is easily foretold and has none.",
-        higher_is_better=True,
-        measure=entropy,
-        needs=("texts",),
-    )
+_add(
+    "entropy",
+    "Entropy of words",
+    entropy,
+    "Bits in a word drawn from all of them. A text that says the same word for ever is easily foretold and has none.",
 )
