@@ -282,6 +282,13 @@ def test_what_only_looks_personal_is_left_alone() -> None:
         assert find(text) == [], text
 
 
+@pytest.mark.parametrize("gap", range(90, 100))
+def test_what_lies_near_a_number_is_found_as_well(gap: int) -> None:
+    for value in ("粤B12345", "ab:cd::12", "ann@example.com"):
+        assert [span.kind for span in find(f"1{'x' * gap} {value}, @{'y' * 600}")] in (["plate"], ["ip"], ["email"])
+        assert len(find(f"1{' ' * gap}{value}")) == 1
+
+
 def test_one_value_in_many_forms_has_one_placeholder() -> None:
     known = Placeholders()
     text = "Ann@Example.com or ann@example.com; 13800138000, +86 138 0013 8000, １３８００１３８０００; bob@example.com"
@@ -296,7 +303,7 @@ def test_one_value_in_many_forms_has_one_placeholder() -> None:
 MIXED = st.lists(
     st.one_of(
         st.text(max_size=12),
-        st.text("0123456789 -+().:@xX京Aab", max_size=24),
+        st.text("0123456789 -+().:@xX京Aab٣３", max_size=24),
         st.builds(lambda kind, seed: VALUES[kind](np.random.default_rng(seed)), st.sampled_from(KINDS), st.integers(0, 999)),
     ),
     max_size=8,

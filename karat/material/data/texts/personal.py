@@ -31,25 +31,25 @@ _VERSION = "".join(rf"(?<!{word}{gap})" for word in ("ersion", "elease", "版本
 _REGION = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
 _PLATE = "A-HJ-NP-Z0-9"
 
-PATTERNS: dict[Kind, re.Pattern[str]] = {
-    "email": re.compile(
+_FORMS: dict[Kind, str] = {
+    "email": (
         rf"(?<!{_MARK})[A-Za-z0-9_%+]{_MARK}{{0,63}}(?<!\.)@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9])?\.){{1,8}}[A-Za-z]{{2,24}}{_ENDS}"
     ),
-    "id-card": re.compile(rf"{_ALONE}[1-9]\d{{5}}(?:18|19|20)\d{{2}}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{{3}}[\dXx]{_ENDS}"),
-    "credit-code": re.compile(rf"{_ALONE}[1-9ANY][1-9]\d{{6}}[0-9A-HJ-NPQRTUWXY]{{10}}{_ENDS}"),
-    "bank-card": re.compile(
+    "id-card": rf"{_ALONE}[1-9]\d{{5}}(?:18|19|20)\d{{2}}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{{3}}[\dXx]{_ENDS}",
+    "credit-code": rf"{_ALONE}[1-9ANY][1-9]\d{{6}}[0-9A-HJ-NPQRTUWXY]{{10}}{_ENDS}",
+    "bank-card": (
         r"(?<![A-Za-z0-9.-])(?:[2-6]\d{12,18}"
         rf"|[2-6]\d{{3}}([ -])\d{{4}}\1\d{{4}}\1\d{{4}}(?:\1\d{{3}})?|3[47]\d\d([ -])\d{{6}}\2\d{{5}}){_ENDS}"
     ),
-    "plate": re.compile(
+    "plate": (
         rf"(?<![东南北])[{_REGION}][A-HJ-NP-Z][ ·•]?"
         rf"(?:[A-HJK][{_PLATE}]\d{{4}}|\d{{5}}[A-HJK]|[{_PLATE}]{{5}}|[{_PLATE}]{{4}}[挂学警港澳]){_ENDS}"
     ),
-    "ip": re.compile(
+    "ip": (
         rf"(?<![A-Za-z0-9.]){_VERSION}(?:{_OCTET}\.){{3}}{_OCTET}(?![A-Za-z0-9]|\.\d|-(?:rc|alpha|beta|dev))"
         r"|(?<![A-Za-z0-9:.])(?=[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{4,39}(?![A-Za-z0-9:])"
     ),
-    "phone": re.compile(
+    "phone": (
         rf"(?<![A-Za-z0-9+.-])(?:"
         r"(?:(?:\+|00)?86[ -]?)?1[3-9]\d(?:\d{8}|([ -])\d{4}\1\d{4})"
         r"|(?:\+86[ -]?)?[(（]0\d{2,3}[)）][ -]?[2-9]\d{2,3}[ -]?\d{4}(?:-\d{1,5})?"
@@ -63,6 +63,7 @@ PATTERNS: dict[Kind, re.Pattern[str]] = {
     ),
 }
 """What each kind looks like, in the order in which they are looked for: what one has taken no later one finds."""
+PATTERNS: dict[Kind, re.Pattern[str]] = {kind: re.compile(form, re.ASCII) for kind, form in _FORMS.items()}
 KINDS: tuple[Kind, ...] = tuple(PATTERNS)
 
 SMALL = 32
@@ -146,18 +147,18 @@ _ISSUERS = re.compile(r"(?:4(?:\d{12}|\d{15}|\d{18})|5[1-5]\d{14}|2[2-7]\d{14}|3
 
 
 _SOUGHT: tuple[tuple[re.Pattern[str], int, tuple[Kind, ...]], ...] = (
-    (re.compile(r"@(?:[^@]{0,320}@)*"), 320, KINDS[:1]),
-    (re.compile(r"[0-9](?:[^0-9]{0,48}[0-9])*"), 48, KINDS[1:]),
+    (re.compile(r"@(?:[^@]{0,640}@)*"), 320, KINDS[:1]),
+    (re.compile(r"[0-9](?:[^0-9]{0,96}[0-9])*"), 48, KINDS[1:]),
 )
-"""A quick sign that something may be there, and how far around it to look for which kinds: all but addresses have digits."""
+"""A quick sign that something may be there, and how far around it to look for which kinds: all but addresses have digits.
+
+Signs that stand so near to each other that the looking would meet are one.
+"""
 
 
 def _windows(text: str, mark: re.Pattern[str], margin: int) -> Iterator[tuple[int, int]]:
-    last = 0
     for found in mark.finditer(text):
-        first = max(last, found.start() - margin)
-        last = min(len(text), found.end() + margin)
-        yield first, last
+        yield max(0, found.start() - margin), found.end() + margin
 
 
 def _of_kind(text: str, kind: Kind, *, first: int, end: int) -> Iterator[Span]:
