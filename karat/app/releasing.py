@@ -16,6 +16,7 @@ from karat.material.releases.release import Release, write_release
 from karat.material.releases.signing import SigningKey
 from karat.store.records import Record
 from karat.store.store import Store
+from karat.values.codecs.latent import seen
 from karat.words.errors import NotFoundError, ReleaseError
 from karat.words.events import Event, Finished, Progress, Started
 from karat.words.specs import canonical
@@ -31,8 +32,11 @@ def release_run(store: Store, run_ref: str, *, title: str = "", alias: str | Non
     evaluation = _evaluation_of(store, run)
     title = title or f"Karat {spec.model.family.kind} {run.id[:8]}"
     yield Started(what="release")
-    measuring = EvaluatingOptions.from_values(evaluation.spec).measuring
-    yardstick = yield from yardstick_of(store, Snapshot.open(store, spec.snapshot), spec, measuring)
+    index: dict[str, Source] = {}
+    if seen(ready.made).kind == "image":
+        measuring = EvaluatingOptions.from_values(evaluation.spec).measuring
+        yardstick = yield from yardstick_of(store, Snapshot.open(store, spec.snapshot), spec, measuring)
+        index |= yardstick.index.parts()
     lineage = Lineage.of([run, evaluation, *store.ancestry(run.id)])
     parts: dict[str, Source] = {
         "model.safetensors": store.path(run.made or ""),
@@ -41,7 +45,7 @@ def release_run(store: Store, run_ref: str, *, title: str = "", alias: str | Non
         "report.html": store.read(evaluation.facts["report.html"]),
         "report.json": store.read(evaluation.made or ""),
         "lineage.json": canonical(lineage.value()),
-        **yardstick.index.parts(),
+        **index,
         **{_weights_part(digest): store.path(digest) for digest in weights_needed(spec)},
     }
     key = SigningKey.at(store.folder)
