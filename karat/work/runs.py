@@ -52,7 +52,8 @@ def plan_run(
     snapshot = Snapshot.open(store, snapshot_ref)
     if base is not None:
         dials, made = going_on(store, base, dials, made or {}, beside=autoencoder)
-    fitted = through(store.get(autoencoder)) if autoencoder else _fitted(store, snapshot, dict(made or {}), alone=bool(given) or not _goes_on(dials))
+    alone = bool(given) or not _goes_on(dials)
+    fitted = through(store.get(autoencoder)) if autoencoder else _fitted(store, snapshot, dict(made or {}), alone=alone)
     space = load_codec(fitted, store.read).space
     conditions = {}
     for name in given:
