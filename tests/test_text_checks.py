@@ -356,13 +356,15 @@ def test_anonymising_makes_a_source_that_remembers_the_old_one(store: Store) -> 
     assert source_of(store, next(iter(samples_of(store, kept)))) == Passage(text="Ask ann@example.com.")
 
 
-def test_anonymising_from_the_command_line(shell: Shell, tmp_path: Path) -> None:
+def test_anonymising_and_splitting_from_the_command_line(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "one.txt").write_text("Write to ann@example.com, or call 13800138000.", encoding="utf-8")
     shell.well("data", "import", tmp_path / "letters")
     assert "1 x email, 1 x phone" in shell.well("data", "anonymise", "latest").out
     letters = shell.well("--json", "data", "anonymise", "latest", "--kind", "phone", "--how", "removal").result
     assert "magic" in shell.refused("data", "anonymise", letters, "--how", "magic")
+    assert "column writer" in shell.refused("data", "snapshot", letters, "--apart", "writer")
+    assert shell.well("data", "snapshot", letters, "--apart", "file", "--apart", "source").code == 0
 
 
 def test_near_duplicates_are_found_and_others_are_not() -> None:
