@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import Field
 from torch import Tensor
@@ -53,6 +53,15 @@ class Asked(Spec):
     sampling: dict[str, Any] = {}
 
 
+class Singles(Protocol):
+    """Several requests for one asset each; `request` holds the sampling options that they share."""
+
+    @property
+    def request(self) -> Request: ...
+
+    def single(self, place: int) -> Request: ...
+
+
 @dataclass(frozen=True)
 class Batch:
     """A request for several assets under conditions that may differ: one mapping for each asset, in order."""
@@ -76,7 +85,7 @@ def generate_asked(
     variants = [given] if asked.each is None else [{**given, asked.each: name} for name in _names(asked.each, ready)]
     batch = Batch(request, [variant for variant in variants for _ in range(asked.count)])
     made: list[tuple[Path, str]] = []
-    for event in _make(AssetWriter(store, record, release, ready, batch, out), stop):
+    for event in _make(AssetWriter(store, record, release, ready, batch, out), batch, stop):
         if isinstance(event, Made) and len(made) < SHEET:
             made.append((Path(event.path), ", ".join(map(str, batch.givens[event.index - asked.first].values()))))
         if isinstance(event, Finished) and sheet is not None:
@@ -92,11 +101,12 @@ def generate(store: Store, ref: str, request: Request, out: Path, *, stop: Calla
     """
     record, release = open_release(store, ref)
     ready, _ = load_release(release)
-    yield from _make(AssetWriter(store, record, release, ready, Batch(request, [request.given] * request.count), out), stop)
+    batch = Batch(request, [request.given] * request.count)
+    yield from _make(AssetWriter(store, record, release, ready, batch, out), batch, stop)
 
 
-def _make(writer: "AssetWriter", stop: Callable[[], bool]) -> Iterator[Event]:
-    batch, ready, out = writer.batch, writer.ready, writer.out
+def _make(writer: "AssetWriter", batch: Batch, stop: Callable[[], bool]) -> Iterator[Event]:
+    ready, out = writer.ready, writer.out
     total, request = len(batch.givens), batch.request
     seeds = [(request.seed, request.first + place) for place in range(total)]
     yield Started(what="generation", total=total, unit="assets")
@@ -165,16 +175,17 @@ def _draw(made: Sequence[tuple[Path, str]], sheet: Path, *, columns: int) -> Non
 
 
 class AssetWriter:
-    """Writes values as files that say where they come from, and puts each on the chain."""
+    """Makes values files that say where they come from, puts each on the chain and, where there is a folder, into it."""
 
-    def __init__(self, store: Store, record: Record, release: Release, ready: Ready, batch: Batch, out: Path) -> None:
+    def __init__(self, store: Store, record: Record, release: Release, ready: Ready, batch: Singles, out: Path | None) -> None:
         self.store, self.record, self.release, self.ready, self.batch, self.out = store, record, release, ready, batch, out
         ready.model.sampling(**batch.request.sampling)
         self.copied = 0
         shipped = TENSORS_FILE in release.names
         self.index = OriginalityIndex.from_parts({name: release.read(name) for name in (TENSORS_FILE, FACTS_FILE)}) if shipped else None
         try:
-            out.mkdir(parents=True, exist_ok=True)
+            if out is not None:
+                out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{out} cannot be made: {error.strerror}.", repair="Choose another folder with -o.") from None
 
@@ -184,8 +195,9 @@ class AssetWriter:
         for offset, (value, verdict) in enumerate(zip(values, verdicts, strict=True)):
             single = self.batch.single(done + offset)
             payload = file_of(self.ready, value, self.release, single)
-            path = self.out / file_name(self.ready, self.release, single)
-            write_whole(path, payload)
+            path = "" if self.out is None else str(self.out / file_name(self.ready, self.release, single))
+            if path:
+                write_whole(Path(path), payload)
             blob = self.store.put(payload)
             facts: dict[str, Any] = {"asset": asset_id(self.release, single), "media_type": self.ready.made.media_type}
             if verdict is not None:
@@ -193,7 +205,7 @@ class AssetWriter:
                 self.copied += verdict.copied
             asset = self.store.record("asset", made=blob, made_from=[self.record.id], spec=single, facts=facts)
             known = {} if verdict is None else {"copied": verdict.copied, "nearest": verdict.nearest}
-            yield Made(asset=asset, path=str(path), index=single.first, **known)
+            yield Made(asset=asset, path=path, index=single.first, **known)
 
 
 def file_of(ready: Ready, value: Tensor, release: Release, single: Request) -> bytes:

@@ -116,9 +116,9 @@ class Queue:
 
     def waiting(self) -> Counter[str]:
         """Give how many jobs of each owner wait."""
-        query = select(jobs.c.owner, func.count()).where(jobs.c.state == "queued").group_by(jobs.c.owner)
+        query = select(jobs.c.owner, func.count().label("waiting")).where(jobs.c.state == "queued").group_by(jobs.c.owner)
         with self._database.reading() as connection:
-            return Counter(dict(connection.execute(query).tuples().all()))
+            return Counter({row.owner: row.waiting for row in connection.execute(query)})
 
     def position(self, job: Job) -> int:
         """Give how many jobs are ahead of a waiting one, had all owners the same share."""

@@ -1,0 +1,132 @@
+"""Jobs that make assets from a release: several that ask one release with the same settings are computed together.
+
+Which others a job is computed with changes nothing in its assets.
+"""
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from karat.app.generating import AssetWriter, Made
+from karat.app.serving.doing import Bench, Done, doers
+from karat.app.serving.loaded import Loaded
+from karat.store.queue import Job
+from karat.values.codecs.latent import as_seen
+from karat.values.given import Given
+from karat.words.errors import Cancelled, KaratError
+from karat.words.events import Event, Progress
+from karat.words.specs import Spec, digest_of
+from karat.work.generation import Previewed, Request, make_values, repeated
+
+
+class Drawing(Spec):
+    """A request to a release, by its record; `previews` unfinished pictures of the first asset are shown on the way."""
+
+    release: str
+    request: Request
+    previews: int = Field(0, ge=0, le=3)
+
+    def mates(self) -> str:
+        """Name the jobs that this one may be computed with."""
+        return f"{self.release[:64]} {digest_of(self.request.sampling)[:16]}"
+
+
+class Previewing(Event):
+    """An unfinished picture: the file of it in base64, which of how many."""
+
+    kind: Literal["previewing"] = "previewing"
+    number: int
+    picture: str
+
+
+@dataclass
+class _Asked:
+    """One job among those that are computed together, and the places of its assets among all of them."""
+
+    job: Job
+    drawing: Drawing
+    places: range
+    made: list[dict[str, Any]]
+    previewed: int = 0
+
+
+@dataclass(frozen=True)
+class _Singles:
+    """What an asset writer asks of a batch, when each asset may be of another request."""
+
+    request: Request
+    singles: Sequence[Request]
+
+    def single(self, place: int) -> Request:
+        return self.singles[place]
+
+
+@doers.add("generate")
+def draw(bench: Bench, jobs: Sequence[Job]) -> Iterator[tuple[Job, Event | KaratError]]:
+    """Make the assets of some requests to one release."""
+    loaded = bench.releases.get(Drawing.from_values(jobs[0].spec).release)
+    asked: list[_Asked] = []
+    rows: Given | None = None
+    for job in jobs:
+        drawing = Drawing.from_values(job.spec)
+        try:
+            own = repeated(loaded.ready.conditions(drawing.request.given), drawing.request.count)
+        except KaratError as error:
+            yield job, error
+            continue
+        first = asked[-1].places.stop if asked else 0
+        asked.append(_Asked(job, drawing, range(first, first + drawing.request.count), []))
+        rows = own if rows is None else rows.joined(own)
+    if rows is not None:
+        yield from _draw(bench, loaded, asked, rows)
+
+
+def _draw(bench: Bench, loaded: Loaded, asked: list[_Asked], rows: Given) -> Iterator[tuple[Job, Event | KaratError]]:
+    singles = [each.drawing.request.changed(count=1, first=index) for each in asked for index in _indices(each.drawing.request)]
+    seeds = [(single.seed, single.first) for single in singles]
+    writer = AssetWriter(bench.store, loaded.record, loaded.release, loaded.ready, _Singles(singles[0], singles), None)
+    done = 0
+    for step, values in make_values(loaded.ready.model, rows, seeds, singles[0].sampling):
+        stopped = [each for each in asked if bench.stopped(each.job.id)]
+        for each in stopped:
+            asked.remove(each)
+            yield each.job, Cancelled(f"Stopped after {len(each.made)} assets; they are kept.", repair="Ask again.")
+        if not asked:
+            return
+        touched = [each for each in asked if each.places.start < done + len(values) and each.places.stop > done]
+        if step.done < step.total:
+            yield from _on_the_way(loaded, touched, step, values, done)
+            continue
+        for place, made in enumerate(writer.write(values, done), done):
+            for each in touched:
+                if place in each.places:
+                    each.made.append(_told(made))
+                    yield each.job, Progress(done=len(each.made), total=len(each.places))
+        done += len(values)
+        for each in [each for each in touched if each.places.stop <= done]:
+            asked.remove(each)
+            yield each.job, Done(result={"assets": each.made})
+
+
+def _indices(request: Request) -> range:
+    return range(request.first, request.first + request.count)
+
+
+def _told(made: Made) -> dict[str, Any]:
+    return made.model_dump(mode="json", include={"asset", "index", "copied", "nearest"})
+
+
+def _on_the_way(loaded: Loaded, touched: list[_Asked], step: Previewed, values: Tensor, done: int) -> Iterator[tuple[Job, Event]]:
+    """Say how far the jobs are, and show those that want to be seen."""
+    for each in touched:
+        share = step.done / step.total
+        yield each.job, Progress(done=len(each.made), total=len(each.places), figures={"step": step.done, "steps": step.total})
+        if each.previewed < each.drawing.previews and share >= (each.previewed + 1) / (each.drawing.previews + 1):
+            value = as_seen(loaded.ready.made, values[max(0, each.places.start - done)][None])[0]
+            picture = loaded.ready.made.write(loaded.ready.made.decode(value))
+            yield each.job, Previewing(number=each.previewed, picture=base64.b64encode(picture).decode())
+            each.previewed += 1

@@ -1,0 +1,91 @@
+"""A worker: a process that takes jobs from the queue and does them, one after the other or several that go together."""
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+
+from karat.app.failures import in_words
+from karat.app.serving import chores, drawing  # noqa: F401 - they register what they do
+from karat.app.serving.doing import Bench, Done, doers
+from karat.app.serving.loaded import LoadedReleases
+from karat.app.serving.pulse import LEASE, Pulse
+from karat.app.serving.wire import Wire, wire_place
+from karat.store.queue import Job
+from karat.store.store import Store
+from karat.words.errors import KaratError
+from karat.words.events import Event, Progress
+
+IDLE = 0.5
+"""Seconds between two looks at an empty queue, unless the wire says that there is something."""
+TOGETHER = 32
+
+
+class InternalError(KaratError):
+    """Something that should not happen; it is written to the worker's log."""
+
+    code = "internal"
+
+
+class Worker:
+    """One worker on a store. `run` returns when `stop` says so, between two jobs; what it holds then waits again."""
+
+    def __init__(self, store: Store, *, name: str, memory: int, stop: Callable[[], bool]) -> None:
+        self.store, self.name, self.stop = store, name, stop
+        self.wire = Wire(wire_place(store.folder))
+        self.pulse = Pulse(store.queue, self.wire)
+        self.bench = Bench(store, LoadedReleases(store, budget=memory), lambda job: self.stop() or self.pulse.stopped(job))
+
+    def run(self) -> None:
+        """Work until asked to stop."""
+        revived = 0.0
+        while not self.stop():
+            if time.monotonic() - revived > LEASE / 4:
+                revived = time.monotonic()
+                self.store.queue.revive(lease=LEASE)
+            held = self.store.queue.claim(self.name, kinds=tuple(doers), most=TOGETHER)
+            if held:
+                self.do(held)
+            else:
+                self.wire.woken.wait(IDLE)
+                self.wire.woken.clear()
+        self.pulse.close()
+
+    def do(self, held: Sequence[Job]) -> None:
+        """Do some jobs together and complete each of them."""
+        began, open_jobs = time.perf_counter(), {job.id: job for job in held}
+        self.pulse.hold(held)
+
+        def end(job: Job, ending: Done | KaratError) -> None:
+            seconds = (time.perf_counter() - began) / len(held)
+            if isinstance(ending, Done):
+                self.store.queue.finish(job.claim, result=ending.result, seconds=seconds)
+            elif ending.code == "cancelled" and self.stop():
+                self.store.queue.give_back(job.claim)
+            else:
+                self.store.queue.finish(job.claim, error=ending, seconds=seconds)
+            del open_jobs[job.id]
+            self.pulse.let_go(job.id)
+            self.wire.send(job.id, {"kind": "ended"})
+
+        try:
+            for job, said in doers[held[0].kind](self.bench, held):
+                if isinstance(said, Done | KaratError):
+                    end(job, said)
+                else:
+                    self._tell(job, said)
+        except KaratError as error:
+            ending: KaratError = error
+        except (OSError, MemoryError) as error:
+            ending = in_words(error)
+        except Exception:
+            traceback.print_exc()
+            ending = InternalError("This job met a fault in Karat.", repair="See the worker's log, and report it.")
+        else:
+            ending = InternalError("This job ended without saying how.", repair="Report it.")
+        for job in list(open_jobs.values()):
+            end(job, ending)
+
+    def _tell(self, job: Job, event: Event) -> None:
+        if isinstance(event, Progress):
+            self.pulse.note(job.id, event.done, event.total, event.figures)
+        self.wire.send(job.id, event.model_dump(mode="json"))
