@@ -26,8 +26,10 @@ from karat.values.given import Given
 from karat.values.passages import Passage
 from karat.values.tensors import tensor_bytes
 from karat.words.errors import NotFoundError, SpecError, StoreError
+from karat.work.engines import engine
 from karat.work.engines.engine import Probe, fastest, measure
 from karat.work.engines.own import OwnEngine
+from karat.work.export import onnx_graph
 from karat.work.export.language import LanguageModel, exporters
 from karat.work.generation import Ready
 from karat.work.plans import FittedCodec, RunSpec, TrainingPlan
@@ -39,7 +41,12 @@ TALKS = [
     for thing in ("狐狸", "鲸鱼", "石头")
     for how in ("红", "蓝", "老")
 ]
-FORMS = {"bpe": {"units": "bpe", "vocab": 300, "packing": "stream"}, "characters": {"units": "characters", "packing": "whole"}}
+FORMS = {
+    "bpe": {"units": "bpe", "vocab": 300, "packing": "stream"},
+    "characters": {"units": "characters", "packing": "whole"},
+    "untaught": {"units": "bytes", "packing": "stream"},
+}
+"""Codecs of three models. The third has random weights, and one head of an odd width."""
 NEW = 16
 Writer = Callable[[Sequence[list[int]]], list[list[int]]]
 
@@ -47,15 +54,16 @@ Writer = Callable[[Sequence[list[int]]], list[list[int]]]
 @cache
 def taught(form: str) -> Ready:
     """Give a tiny model that has learnt its texts a little, so that it is sure of what comes next."""
-    passages: list = TEXTS if form == "bpe" else TALKS
+    passages: list = TALKS if form == "characters" else TEXTS
     codec = TextCodec.fit({**FORMS[form], "length": 48}, passages)
     pieces = [codec.written(passage) for passage in passages]
-    rows, weights = zip(*(streamed if form == "bpe" else fitted)(pieces, codec.length), strict=True)
-    family = {"kind": "autoregressive", "net": {"kind": "transformer", "width": 64, "depth": 2}, "apart": form == "characters"}
+    rows, weights = zip(*(fitted if form == "characters" else streamed)(pieces, codec.length), strict=True)
+    net = {"kind": "transformer", "width": 40 if form == "untaught" else 64, "depth": 2}
+    family = {"kind": "autoregressive", "net": net, "apart": form == "characters"}
     model = awaken(Model(ModelSpec.from_values({"space": codec.space, "family": family})))
     ids, given = torch.from_numpy(np.stack(rows)).long(), Given(weight=torch.from_numpy(np.stack(weights)).float())
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(40):
+    for _ in range(0 if form == "untaught" else 40):
         optimizer.zero_grad()
         model.family.loss("next", ids, given, torch.Generator()).total.backward()
         optimizer.step()
@@ -69,7 +77,7 @@ def ready(request) -> Ready:
 
 def prompts_of(ready: Ready) -> list[list[int]]:
     """Give 20 prompts of four lengths; the first is empty."""
-    texts = TEXTS if ready.made.options.units == "bpe" else [talk.plain() for talk in TALKS] * 3
+    texts = [talk.plain() for talk in TALKS] * 3 if ready.made.options.units == "characters" else TEXTS
     return [ready.made.ids(text)[: (0, 3, 7, 12)[place % 4]] for place, text in enumerate(texts[:20])]
 
 
@@ -116,7 +124,10 @@ def by_transformers(folder: Path, ready: Ready, **options) -> Writer:
 
 
 def by_gguf(folder: Path, ready: Ready) -> Writer:
-    """Load with llama.cpp where it is installed, else with the reader of GGUF in transformers."""
+    """Load with llama.cpp where it is installed, else with the reader of GGUF in transformers.
+
+    llama.cpp keeps keys and values in float16 unless told otherwise (type 0 is float32), which can tip what is nearly even.
+    """
     if importlib.util.find_spec("llama_cpp") is None:
         from transformers import Qwen3Config
 
@@ -126,7 +137,7 @@ def by_gguf(folder: Path, ready: Ready) -> Writer:
         return by_transformers(folder, ready, gguf_file="model.gguf", config=config)
     from llama_cpp import Llama
 
-    model = Llama(str(folder / "model.gguf"), n_ctx=ready.made.length, n_threads=1, verbose=False)
+    model = Llama(str(folder / "model.gguf"), n_ctx=ready.made.length, n_threads=1, type_k=0, type_v=0, verbose=False)
 
     def write(prompts: Sequence[list[int]]) -> list[list[int]]:
         made = []
@@ -200,16 +211,18 @@ def test_the_same_ids_as_karats_own_and_a_changed_weight_shows(ready, to, tmp_pa
     assert RUNTIMES[to](written(changed, to, tmp_path / "changed"), ready)(prompts) != expected
 
 
-def test_every_weight_reaches_the_gguf_reader(ready, tmp_path):
+@pytest.mark.parametrize(("precision", "error"), [("float32", 0), ("bfloat16", 2**-8), ("int8", 2**-7)])
+def test_every_weight_reaches_the_gguf_reader(ready, precision, error, tmp_path):
     import gguf
 
     language = LanguageModel.of(ready)
-    reader = gguf.GGUFReader(written(language, "gguf", tmp_path / "gguf") / "model.gguf")
+    reader = gguf.GGUFReader(written(language, "gguf", tmp_path / "gguf", precision) / "model.gguf")
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN3, language.depth)
-    read = {tensor.name: tensor.data for tensor in reader.tensors}
+    read = {tensor.name: gguf.quants.dequantize(tensor.data, tensor.tensor_type) for tensor in reader.tensors}
     assert len(read) == len(language.weights)
     for name, weight in language.weights.items():
-        assert np.array_equal(read[names.get_name(name, try_suffixes=(".weight",))], weight.numpy())
+        off = np.abs(read[names.get_name(name, try_suffixes=(".weight",))] - weight.numpy()).max()
+        assert off <= error * weight.abs().max()
     tokens = reader.fields["tokenizer.ggml.tokens"].contents()
     assert len(tokens) == language.vocab
     assert reader.fields["tokenizer.ggml.bos_token_id"].contents() == 0
@@ -223,12 +236,20 @@ def test_an_export_leaves_the_model_as_it_was(ready, tmp_path):
     assert all(torch.equal(weight, before[name]) for name, weight in ready.model.state_dict().items())
 
 
+def test_weights_too_large_for_a_graph_lie_beside_it(ready, tmp_path, monkeypatch):
+    language, prompts = LanguageModel.of(ready), prompts_of(ready)
+    monkeypatch.setattr(onnx_graph, "LARGEST", 0)
+    folder = written(language, "onnx", tmp_path / "onnx")
+    assert (folder / "model.onnx").stat().st_size < 100_000 < (folder / "model.onnx.data").stat().st_size
+    assert by_onnxruntime(folder, ready)(prompts) == own(ready)(prompts)
+
+
 @pytest.mark.parametrize(("to", "precision"), [(to, each) for to, exporter in exporters.items() for each in exporter.precisions[1:]])
 def test_fewer_bits_for_each_number_make_a_smaller_file(ready, to, precision, tmp_path):
     language = LanguageModel.of(ready)
     wide, narrow = (written(language, to, tmp_path / each, each) for each in ("float32", precision))
     biggest = [max(path.stat().st_size for path in folder.iterdir()) for folder in (wide, narrow)]
-    assert biggest[1] < 0.75 * biggest[0]
+    assert biggest[1] < 0.8 * biggest[0]
     if (to, precision) == ("hf", "bfloat16"):
         from transformers import AutoModelForCausalLM
 
@@ -323,7 +344,8 @@ def test_gguf_refuses_a_vocabulary_that_it_would_misread(tmp_path):
         written(LanguageModel.of(Ready(model, codec, {})), "gguf", tmp_path / "gguf")
 
 
-def test_engines_are_measured_and_the_fastest_faithful_one_is_used(shell, released):
+def test_engines_are_measured_and_the_fastest_faithful_one_is_used(shell, released, monkeypatch):
+    monkeypatch.setattr(engine, "LONG_ENOUGH", 0.01)
     told, store = shell.well("engine", released, "--json"), Store.open(shell.store)
     figures = {each.engine: each for each in figures_of(store, told.result)}
     assert list(figures) == ["karat", "karat bfloat16", "ctranslate2 float32", "ctranslate2 int8"]
@@ -337,13 +359,14 @@ def test_engines_are_measured_and_the_fastest_faithful_one_is_used(shell, releas
     assert chosen == max(passing, key=lambda each: each.tokens_per_second[1]).engine
     record, release = open_release(store, str(released))
     ready, _ = load_release(release)
-    engine = engine_of(store, record, release, ready)
-    assert engine.name == chosen
+    assert engine_of(store, record, release, ready).name == chosen
     assert "TOKENS/S" in shell.well("engine", released).out
     assert len(list((store.folder / "engines").iterdir())) == 2
 
 
-def test_an_engine_that_writes_otherwise_is_not_chosen(ready):
+def test_an_engine_that_writes_otherwise_is_not_chosen(monkeypatch):
+    monkeypatch.setattr(engine, "LONG_ENOUGH", 0.01)
+    ready = taught("bpe")
     own_engine = OwnEngine(ready.model, LanguageModel.of(ready).ends)
     other = awaken(copy.deepcopy(ready.model), seed=5)
     probe = Probe.drawn(ready.model, ready.made, texts=2)

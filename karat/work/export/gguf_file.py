@@ -19,7 +19,7 @@ _SPACE = "▁"
 
 
 class Gguf:
-    """The `gguf` format; int8 is its Q8_0, for matrices whose rows are whole blocks of 32."""
+    """The `gguf` format; int8 is its Q8_0, and float16 for matrices whose rows are no whole blocks of 32."""
 
     precisions: tuple[Precision, ...] = ("float32", "bfloat16", "int8")
 
@@ -41,7 +41,7 @@ class Gguf:
         for name, weight in language.weights.items():
             numbers = weight.numpy()
             blocks = numbers.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0] == 0
-            own = kind if numbers.ndim > 1 and blocks else types.F32
+            own = types.F32 if numbers.ndim == 1 else kind if blocks else types.F16
             written = gguf.quants.quantize(numbers, own)
             writer.add_tensor(str(names.get_name(name, try_suffixes=(".weight",))), written, raw_dtype=own)
         writer.write_header_to_file()
