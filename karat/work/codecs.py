@@ -35,7 +35,7 @@ def load_codec(fitted: FittedCodec, blobs: Blobs) -> Codec:
     model.load_weights(dict(TensorFile(lambda start, length: payload[start : start + length], len(payload))))
     model.eval().requires_grad_(False)
     if not isinstance(model.family, Autoencoder):
-        raise ReleaseError(f"A {state.model.family.kind} model squeezes nothing into latents.", repair="Name a run of the family vae.")
+        raise ReleaseError(f"A {state.model.family.kind} model squeezes nothing into latents.", repair="Name a run that does.")
     codec: Any = LatentCodec(load_codec(state.inner, blobs), model.family, fitted.state)
     return codec
 

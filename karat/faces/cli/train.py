@@ -42,7 +42,7 @@ def train(
         str | None,
         typer.Option(
             metavar="FAMILY",
-            help="How to learn: diffusion (if left open), autoregressive (for text), vae, gan, or one that a package adds.",
+            help="How to learn: diffusion (if left open), autoregressive (for text), masked (to fill gaps), vae, gan, autoencoder, or one that a package adds.",
         ),
     ] = None,
     given: Annotated[
@@ -52,7 +52,9 @@ def train(
     minutes: Annotated[float | None, typer.Option(min=0.01, help="The budget as time; 10 if neither is given.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="The budget as steps, which can be repeated exactly.")] = None,
     seed: Annotated[int, typer.Option(help="Everything random is drawn from it.")] = 0,
-    through: Annotated[str | None, typer.Option(metavar="RUN", help="Learn the latents of this run of the family vae.")] = None,
+    through: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Learn the latents of this run: of the family vae or, for texts, autoencoder.")
+    ] = None,
     base: Annotated[
         str | None, typer.Option(metavar="FOLDER|NAME", help="Go on from a pretrained language model: its folder, or its name on the hub.")
     ] = None,

@@ -21,6 +21,8 @@ from karat.values.bridges import as_ids
 from karat.values.given import Given
 from karat.values.spaces import Space
 
+LATENT_AXES = ("latent",)
+
 
 class AutoencoderOptions(FamilyOptions):
     """How rows are squeezed into latents, and how latents are made."""
@@ -50,7 +52,7 @@ class RowAutoencoder(nn.Module):
         super().__init__()
         self.options, self.bridge = options, as_ids(space, options.bins)
         inner = self.bridge.inner
-        self.latents = Space(axes=("latent",), shape=(-(-inner.positions // options.fold),), channels=options.channels)
+        self.latents = Space(axes=LATENT_AXES, shape=(-(-inner.positions // options.fold),), channels=options.channels)
         self.net = SqueezingTransformer(inner, self.latents, options.net)
         self.prior = Diffusion(self.latents, given, options.prior)
 

@@ -8,7 +8,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from karat.learning.families.autoencoder import LATENT_AXES
 from karat.learning.families.family import FamilyOptions, families
+from karat.learning.families.vae import REACH
 from karat.learning.nets.nets import suits_convnet
 from karat.values.augment import AugmentSpec
 from karat.values.spaces import Space
@@ -85,8 +87,9 @@ def change(tree: dict[str, Any], place: str, value: Any) -> None:
 
 @recipes.add("diffusion")
 def diffusion(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
-    """A flow: a U-Net for small grids, a transformer for the rest."""
-    return Recipe(family={"net": net_for(space, width)}, plan={"optimizer": "muon", "rate": 6e-3})
+    """A flow: a U-Net for small grids, a transformer for the rest. The latents of rows spread over a third of their range."""
+    reach = {"reach": REACH} if space.axes == LATENT_AXES else {}
+    return Recipe(family={"net": net_for(space, width), **reach}, plan={"optimizer": "muon", "rate": 6e-3})
 
 
 @recipes.add("vae")
@@ -124,7 +127,7 @@ def masked(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
 def autoencoder(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
     """Rows of ids squeezed into latents and a flow as their prior; chosen by what comes back of held-out rows."""
     net = {"kind": "transformer", "width": 4 * width, "depth": 2}
-    prior = {"kind": "diffusion", "net": {"kind": "transformer", "width": 4 * width, "depth": 4}, "reach": 3.0}
+    prior = {"kind": "diffusion", "net": {"kind": "transformer", "width": 4 * width, "depth": 4}, "reach": REACH}
     return Recipe(family={"net": net, "prior": prior}, plan={"optimizer": "muon", "rate": 6e-3, "decay": 0.8, "judged": 0})
 
 
