@@ -1,7 +1,7 @@
 """Made-up sentences that a model learns in seconds, and releases of such models."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -30,13 +30,13 @@ def sentences(count: int) -> list[str]:
 
 
 class Sentences:
-    """Made-up sentences as rows of ids; the last hundred are held out."""
+    """Texts as rows of ids, made-up sentences if none are given; the last `held` are held out."""
 
-    def __init__(self) -> None:
-        texts = list(dict.fromkeys(sentences(700)))
-        self.codec = TextCodec.fit({"units": "bpe", "vocab": 400}, texts[:-100])
+    def __init__(self, texts: Sequence[str] = (), *, vocab: int = 400, held: int = 100) -> None:
+        texts = texts or list(dict.fromkeys(sentences(700)))
+        self.codec = TextCodec.fit({"units": "bpe", "vocab": vocab}, texts[:-held])
         rows = torch.stack([self.codec.value(torch.from_numpy(self.codec.encode(text))) for text in texts])
-        self.rows, self.rest, self.texts = rows[:-100], rows[-100:], texts[-100:]
+        self.rows, self.rest, self.texts = rows[:-held], rows[-held:], texts[-held:]
 
     def batch(self, step: int, size: int, generator: torch.Generator) -> tuple[Tensor, Given]:
         return self.rows[torch.randint(len(self.rows), (size,), generator=generator)], Given()

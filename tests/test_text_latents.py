@@ -1,5 +1,7 @@
 """Texts through latents: what comes back, what stands between two, and what is refused."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,8 @@ from karat.work.codecs import load_codec, through
 from karat.work.generation import Ready
 from karat.work.latents import GATE, between, doubts, exact_share, latents_of, media_of, reconstruction, steered
 from karat.work.plans import FittedCodec, RunSpec, TrainingPlan
+
+CAPTIONS = Path(__file__).parents[2] / "shared" / "data" / "emoji" / "metadata.jsonl"
 
 
 def nothing(digest: str) -> bytes:
@@ -131,3 +135,20 @@ def test_edit_between_two_texts_makes_assets(squeezed: tuple[RunSpec, dict[str, 
     assert "no effect" in shell.refused(*words, "--seed", "3")
     shell.refused("edit", path, "--text", "the red fox", "--toward", "blue")  # the data is not in this store
     assert "fill gaps" in shell.refused("edit", path, "--text", "the ___ fox")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CAPTIONS.exists(), reason="the captions are not here")
+@pytest.mark.parametrize("column", ["text", "text_zh"])
+def test_unseen_captions_pass_the_gate(column: str, tmp_path: Path) -> None:
+    """Variants of one text (skin tones) stay on one side."""
+
+    def order(text: str) -> tuple[bytes, str]:
+        return hashlib.sha256(text.replace("：", ":").partition(":")[0].encode()).digest(), text
+
+    lines = CAPTIONS.read_text(encoding="utf-8").splitlines()
+    texts = sorted({text for line in lines if (text := json.loads(line).get(column))}, key=order)
+    data = Sentences(texts, vocab=1024, held=300)
+    changes = {"family.net.width": 128, "family.prior.net.depth": 1}
+    spec, weights = written("autoencoder", tmp_path, data, steps=400, **changes)
+    assert reconstruction(Model(spec.model), weights, data.held_out())["reconstructed"] >= GATE

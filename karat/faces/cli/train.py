@@ -42,7 +42,8 @@ def train(
         str | None,
         typer.Option(
             metavar="FAMILY",
-            help="How to learn: diffusion (if left open), autoregressive (for text), masked (to fill gaps), vae, gan, autoencoder, or one that a package adds.",
+            help="How to learn: diffusion (if left open), autoregressive (for text), masked (fills gaps), vae, gan, autoencoder, "
+            "or one that a package adds.",
         ),
     ] = None,
     given: Annotated[
