@@ -6,6 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from karat.app.releasing import load_release, open_release
 from karat.material.releases.release import Release
 from karat.material.trust import origin as origins
 from karat.material.trust.origin import Origin
-from karat.material.trust.originality import FACTS_FILE, TENSORS_FILE, OriginalityIndex
+from karat.material.trust.originality import FACTS_FILE, TENSORS_FILE, OriginalityIndex, OriginalityVerdict
 from karat.store.placing import write_whole
 from karat.store.records import Record
 from karat.store.store import Store
@@ -25,7 +26,7 @@ from karat.values.given import Given
 from karat.words.errors import Cancelled, SpecError, StoreError
 from karat.words.events import Event, Finished, Progress, Saved, Started
 from karat.words.specs import Spec, digest_of
-from karat.work.generation import Ready, Request, make_values, repeated
+from karat.work.generation import Ready, Request, group_size, make_values, repeated
 
 SHEET = 400
 """The most pictures that a contact sheet shows."""
@@ -191,7 +192,7 @@ class AssetWriter:
 
     def write(self, values: Tensor, done: int) -> Iterator[Made]:
         """Write the values whose first one is number `done` of the request."""
-        verdicts = self.index.verdicts(as_seen(self.ready.made, values)) if self.index else [None] * len(values)
+        verdicts = self._verdicts(values) if self.index else [None] * len(values)
         for offset, (value, verdict) in enumerate(zip(values, verdicts, strict=True)):
             single = self.batch.single(done + offset)
             payload = file_of(self.ready, value, self.release, single)
@@ -206,6 +207,12 @@ class AssetWriter:
             asset = self.store.record("asset", made=blob, made_from=[self.record.id], spec=single, facts=facts)
             known = {} if verdict is None else {"copied": verdict.copied, "nearest": verdict.nearest}
             yield Made(asset=asset, path=path, index=single.first, **known)
+
+    def _verdicts(self, values: Tensor) -> list[OriginalityVerdict]:
+        """Compare values with the training set in groups of one size, so that a verdict is the same to the bit whatever is beside it."""
+        assert self.index is not None
+        filled = torch.arange(group_size(self.ready.model.space)).clamp(max=len(values) - 1)
+        return self.index.verdicts(as_seen(self.ready.made, values[filled]))[: len(values)]
 
 
 def file_of(ready: Ready, value: Tensor, release: Release, single: Request) -> bytes:
