@@ -57,7 +57,7 @@ class TextInspection:
         self._store: Store | None = None
         self._where: list[tuple[str, tuple[int, int] | None, bool]] = []
         self._languages: list[Language | None] = []
-        self._prints: list[bytes] = []
+        self._prints = bytearray()
         self._sizes: list[int] = []
 
     def look(self, store: Store, samples: Sequence[Sample]) -> Iterator[Seen]:
@@ -79,7 +79,7 @@ class TextInspection:
                 sets.append(shingles(words) if self._policy.near_overlap else shingles(""))
                 yield Seen(content_of(passage), list(self._about(passage, words)))
             self._sizes += map(len, sets)
-            self._prints += [print.tobytes() for print in prints(sets)] if self._policy.near_overlap else []
+            self._prints += prints(sets).tobytes() if self._policy.near_overlap else b""
 
     def overall(self, kept: NDArray[np.intp]) -> Iterator[tuple[int | str, str, str]]:
         for line, times in self._repeats.often(self._policy.max_repeats + 1)[:SHOWN]:
@@ -95,8 +95,10 @@ class TextInspection:
         if not self._policy.near_overlap:
             yield len(kept), alone(len(kept))
             return
-        found = np.frombuffer(b"".join(self._prints), np.uint16).reshape(-1, PERMUTATIONS)[kept]
-        self._prints.clear()
+        found = np.frombuffer(self._prints, np.uint16).reshape(-1, PERMUTATIONS)
+        if len(kept) < len(found):
+            found = found[kept]
+            self._prints = bytearray()
 
         @lru_cache(READ_AGAIN)
         def read(place: int) -> Shingles:
