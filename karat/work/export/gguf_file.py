@@ -16,6 +16,8 @@ from karat.work.export.language import CHAT, EPSILON, THETA, LanguageModel, Prec
 
 FILE = "model.gguf"
 _SPACE = "▁"
+_NEVER = "ÿ ÿ"
+"""Joins two bytes of 255, which are in no text: llama.cpp does not load a vocabulary in which nothing joins."""
 
 
 class Gguf:
@@ -80,7 +82,7 @@ def _write_vocabulary(writer: Any, language: LanguageModel) -> None:
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre("gpt-2")
         writer.add_token_list(language.tokens)
-        writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in pairs])
+        writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in pairs] or [_NEVER])
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(0)
     writer.add_pad_token_id(0)
