@@ -1,14 +1,18 @@
 """Writing texts: exact whatever is written beside them, every option as it says, bound to schemas; what cannot be written is refused."""
 
+import io
 import json
 import re
+import shutil
 from itertools import pairwise, product
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shell import Shell
 from tiny import awaken
 
 from karat.learning.families.choosing import Choice, choose
@@ -21,6 +25,7 @@ from karat.values.given import Given
 from karat.values.passages import Passage, Turn
 from karat.values.spaces import Space
 from karat.words.errors import DataError, KaratError, SpecError
+from karat.words.specs import canonical
 from karat.work.beams import beams_of
 from karat.work.holding import Held
 from karat.work.writing import Order, Writer, WritingOptions
@@ -303,7 +308,7 @@ def long_writer(units: str) -> Writer:
 @pytest.mark.parametrize("units", ["bpe", "characters"])
 def test_an_untrained_model_writes_json_of_a_schema(units: str) -> None:
     writer = long_writer(units)
-    orders = [order("", index, json_schema=SCHEMA, most=90, temperature=index / 2) for index in range(4)]
+    orders = [order("", index, json_schema=SCHEMA, most=90, temperature=index / 2) for index in range(2)]
     for made in writer.written(orders):
         value = json.loads(made.text)
         assert made.finish == "constraint"
@@ -353,3 +358,102 @@ def test_a_model_that_does_not_write_token_by_token_is_refused() -> None:
     model = Model(ModelSpec.from_values({"space": codec.space, "family": {"kind": "masked", "net": NET}}))
     with pytest.raises(SpecError, match="token by token"):
         Writer(model, codec)
+
+
+# The command line
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder whose store holds a release of plain text and one that answers, each trained for a moment."""
+    from karat.faces.cli.entry import run
+
+    folder = tmp_path_factory.mktemp("texts")
+    store = str(folder / "store")
+    lines = [f"{colour} {thing} sat on the {place}" for colour in ("a red", "a blue") for thing in ("fox", "cat") for place in "abcdefgh"]
+    plain, talk = folder / "plain.jsonl", folder / "talk.jsonl"
+    plain.write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
+    talk.write_text("".join(json.dumps({"prompt": f"Where is {line[:9]}?", "completion": f"On {line[-1]}."}) + "\n" for line in lines))
+    for name, file in (("plain", plain), ("talk", talk)):
+        assert run(["--store", store, "--json", "data", "import", str(file), "--licence", "CC0-1.0"]) == 0
+        assert run(["--store", store, "--json", "data", "snapshot", "latest", "--name", name]) == 0
+        assert run(["--store", store, "--json", "train", name, "--steps", "4", "--size", "tiny", "--set", "made.length=64"]) == 0
+        write_release_of(store, folder / f"{name}.karat")
+    return folder
+
+
+def write_release_of(place: str, path: Path) -> None:
+    """Release the newest run without its evaluation, which these tests do not need."""
+    from karat.app.chain import find, open_store
+    from karat.material.releases import SigningKey, write_release
+
+    store = open_store(Path(place))
+    run = find(store, "latest", "run")
+    parts = {"spec.json": canonical(run.spec), "model.safetensors": store.path(run.made or "")}
+    write_release(path, parts, key=SigningKey.at(store.folder), facts={"title": path.stem})
+
+
+@pytest.fixture
+def shell(texts: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    shutil.copytree(texts, tmp_path / "texts", symlinks=True)
+    monkeypatch.chdir(tmp_path / "texts")
+    return Shell(capsys, tmp_path / "texts")
+
+
+def test_texts_are_files_with_their_origin_beside_them(shell: Shell) -> None:
+    told = shell.well("generate", "plain.karat", "-n", 3, "--prompt", "a red", "--set", "most=12", "-o", "out")
+    files = sorted(Path("out").glob("*.txt"))
+    assert len(files) == 3
+    assert all(path.read_text() in told.out for path in files)
+    assert "3 of 3" in shell.well("verify", *files).out
+    again = shell.well("--json", "generate", "plain.karat", "--first", 2, "--prompt", "a red", "--set", "most=12", "-o", "more")
+    assert again.lines[0]["kind"] == "started"
+    [single] = Path("more").glob("*.txt")
+    assert (single.name, single.read_bytes()) == (files[2].name, files[2].read_bytes())
+    shell.well("reproduce", files[1], "-o", "again")
+    assert (Path("again") / files[1].name).read_bytes() == files[1].read_bytes()
+    files[0].write_text("changed")
+    assert shell("verify", files[0]).code == 5
+
+
+def test_without_a_prompt_a_text_is_written_from_nothing(shell: Shell) -> None:
+    shell.well("generate", "plain.karat", "--set", "most=5")
+    assert "writes nothing by itself" in shell.refused("generate", "talk.karat")
+
+
+def test_prompts_come_from_a_file(shell: Shell) -> None:
+    asked = [
+        {"prompt": "Where is a red fox?"},
+        {"messages": [{"role": "user", "content": "Hello"}]},
+        {"prompt": "Hi", "system": "Be brief."},
+    ]
+    Path("prompts.jsonl").write_text("".join(json.dumps(each) + "\n" for each in asked))
+    shell.well("generate", "talk.karat", "--file", "prompts.jsonl", "-n", 2, "--set", "most=4", "-o", "out")
+    assert len(list(Path("out").glob("*.txt"))) == 6
+    Path("wrong.jsonl").write_text('{"prompt": "a"}\n{"prompt": \n')
+    assert "Line 2" in shell.refused("generate", "talk.karat", "--file", "wrong.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["plain.karat", "--prompt", "a", "--system", "b"], "Leave out --system"),
+        (["plain.karat", "--prompt", "a red " * 60], "tokens long"),
+        (["plain.karat", "--prompt", "a", "--set", "wide=3"], "no wide"),
+        (["plain.karat", "--prompt", "a", "--each", "label"], "Leave out"),
+        (["talk.karat", "--prompt", "a", "--file", "talk.jsonl"], "twice"),
+    ],
+)
+def test_what_a_release_of_texts_cannot_do_is_said(shell: Shell, words: list[str], said: str) -> None:
+    assert said in shell.refused("generate", *words)
+
+
+def test_a_conversation_forgets_its_oldest_turns(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def chat(*options: str) -> str:
+        monkeypatch.setattr("sys.stdin", io.StringIO("Where is a red fox?\n\nAnd a blue cat?\nAnd now?\nAnd then?\n"))
+        return shell.well("chat", "talk.karat", "--set", "most=6", "--persona", "Be brief.", *options).out
+
+    told = chat("--seed", "2")
+    assert "oldest turns are forgotten" in told
+    assert told == chat("--seed", "2") != chat("--seed", "3")
+    assert "does not converse" in shell.refused("chat", "plain.karat")

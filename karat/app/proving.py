@@ -65,6 +65,7 @@ def reproduce_asset(store: Store, ref: str, out: Path) -> Iterator[Event]:
     """Make an asset again from its record. Ends with Finished; raises DataError when the bytes differ."""
     from karat.app.generating import file_name, file_of
     from karat.app.releasing import load_release, open_release
+    from karat.app.writing import written_again
     from karat.work.generation import Request, all_values, repeated
 
     record = show(store, ref).record if Path(ref).is_file() else find(store, ref, "asset")
@@ -72,12 +73,16 @@ def reproduce_asset(store: Store, ref: str, out: Path) -> Iterator[Event]:
         raise NotFoundError(f"{ref} is a {record.kind}, no asset.", repair=f"Give an asset's id or file, as `{MAKES['asset']}` names it.")
     _, release = open_release(store, record.made_from[0])
     ready, _ = load_release(release)
-    single = Request.from_values(record.spec)
     yield Started(what="reproduction", total=1, unit="asset")
-    rows = repeated(ready.conditions(single.given), 1)
-    values = all_values(ready.model, rows, [(single.seed, single.first)], single.sampling)
+    if "prompt" in record.spec:
+        single: Request
+        single, payload = written_again(ready, record.spec)
+    else:
+        single = Request.from_values(record.spec)
+        rows = repeated(ready.conditions(single.given), 1)
+        values = all_values(ready.model, rows, [(single.seed, single.first)], single.sampling)
+        payload = file_of(ready, values[0], release, single)
     yield Progress(done=1, total=1)
-    payload = file_of(ready, values[0], release, single)
     if hashlib.sha256(payload).hexdigest() != record.made:
         raise DataError(
             f"Asset {record.id[:12]} came out differently.",

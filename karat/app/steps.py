@@ -23,3 +23,19 @@ class Explained(Event):
     name: str
     value: str
     meaning: str
+
+
+class Wrote(Event):
+    """Some more of the text with this index. `finish` says why it ended, with its last piece."""
+
+    kind: Literal["wrote"] = "wrote"
+    index: int
+    text: str
+    finish: Literal["stop", "length", "constraint"] | None = None
+
+
+class Answered(Event):
+    """The whole answer to a turn of a conversation."""
+
+    kind: Literal["answered"] = "answered"
+    text: str

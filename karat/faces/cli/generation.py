@@ -1,5 +1,6 @@
 """`karat generate`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,11 @@ EPILOG = """karat generate digits:live -n 64 --label 7 --seed 3 -o out
 
 karat generate digits:live -n 10 --each label -o out --sheet sheet.png
 
-karat generate emoji.karat -n 8 --text "a red heart" --guidance 2"""
+karat generate emoji.karat -n 8 --text "a red heart" --guidance 2
+
+karat generate quotes:live -n 3 --prompt "The best way to" --set top_p=0.9 --set most=40
+
+karat generate helper:live --file prompts.jsonl --system "You are brief." --set temperature=0"""
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +32,9 @@ def generate(
     given: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Any other condition that the model knows, by its name.")
     ] = None,
+    prompt: Annotated[str | None, typer.Option(help="For releases of texts: what to go on from, or to answer.")] = None,
+    system: Annotated[str, typer.Option(help="For releases that answer: what they are told before the prompt.")] = "",
+    file: Annotated[Path | None, typer.Option(metavar="JSONL", help="Many prompts, one to a line; --count texts of each.")] = None,
     each: Annotated[
         str | None, typer.Option(metavar="NAME", help="Make --count assets of each value of this condition, as in label.")
     ] = None,
@@ -40,9 +48,10 @@ def generate(
     sheet: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw a contact sheet of the assets as a PNG.")] = None,
 ) -> None:
     """Make assets: files that say where they come from, each with a record on the chain."""
-    from karat.app.generating import Asked, generate_asked
+    from karat.app.generating import Asked
     from karat.app.settings import pairs, settings
-    from karat.faces.cli.telling import follow, stopping
+    from karat.app.writing import Prompts, make_asked
+    from karat.faces.cli.telling import Spoken, follow, stopping
 
     face = face_of(context)
     named = {"label": label, "text": text} | dict(pairs(given or (), option="--given"))
@@ -56,5 +65,8 @@ def generate(
         each=each,
         sampling=sampling,
     )
+    prompts = Prompts.of(prompt, file=file, system=system)
     with stopping() as stop:
-        follow(generate_asked(face.store(), release, asked, out, sheet=sheet, stop=stop), face.teller())
+        events = make_asked(face.store(), release, asked, out, prompts=prompts, sheet=sheet, stop=stop)
+        streams = count == 1 and file is None and sys.stdout.isatty()
+        follow(events, face.teller() if face.as_json else Spoken(face.teller(), streams=streams))

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import typer
 
-from karat.app.steps import Explained, Step
+from karat.app.steps import Explained, Step, Wrote
 from karat.words.errors import Cancelled
 from karat.words.events import Event, Finding, Finished, Progress, Saved, Scored, Started, Warned
 
@@ -154,6 +154,28 @@ class Bars:
             self.bar.remove_task(self.task)
         self.unit = event.unit
         self.task = self.bar.add_task(event.what, total=event.total, told="")
+
+
+class Spoken:
+    """Says texts: the only one as it is written, if it `streams`, several each when it is whole. What else happens another teller tells."""
+
+    def __init__(self, beside: Teller, *, streams: bool) -> None:
+        self.beside, self.streams = beside, streams
+        self.texts: dict[int, str] = {}
+
+    def tell(self, event: Event) -> None:
+        if not isinstance(event, Wrote):
+            if not (self.streams and isinstance(event, Started) and event.what == "writing"):  # no bar is drawn into a text
+                self.beside.tell(event)
+        elif self.streams:
+            typer.echo(event.text, nl=event.finish is not None)
+        else:
+            self.texts[event.index] = self.texts.get(event.index, "") + event.text
+            if event.finish is not None:
+                typer.echo(self.texts.pop(event.index))
+
+    def close(self) -> None:
+        self.beside.close()
 
 
 class Findings:
