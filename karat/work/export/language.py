@@ -69,10 +69,10 @@ class LanguageModel:
     def of(cls, ready: Ready) -> "LanguageModel":
         """Read a release. Raises SpecError, with the reason, for one that is no language model of this shape."""
         family = ready.model.family
-        if not isinstance(ready.made, TextCodec):
-            raise _refusal(f"This release makes {ready.made.kind}s; other programs know the form of language models only")
         if not isinstance(family, Autoregressive):
-            raise _refusal(f"This release is of the family {family.kind}, whose way of writing other programs do not know")
+            raise _refusal(f"This release is of the family {family.kind}, and only the family autoregressive has a shape that others know")
+        if not isinstance(ready.made, TextCodec):
+            raise _refusal(f"This release makes {ready.made.kind}s, and other programs know the form of language models only")
         if ready.given:
             raise _refusal(f"This release writes under what is given ({', '.join(ready.given)}), which has no place in other programs")
         net: Any = family.net
