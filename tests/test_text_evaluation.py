@@ -1,5 +1,6 @@
 """A small language model is measured and explained: what it pays, what it writes, what it copies, and why it says what it says."""
 
+import json
 import math
 import random
 from collections.abc import Sequence
@@ -7,13 +8,23 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from karat.app.evaluating import EvaluatingOptions, evaluate_run
+from karat.app.explaining import Question, explain_release
+from karat.app.releasing import release_run
 from karat.learning.models import Model, ModelSpec
+from karat.material.data.importing import import_source
+from karat.material.data.policy import CheckPolicy
+from karat.material.data.snapshots import SnapshotSpec, make_snapshot
 from karat.material.metrics.scores import Resampling, result_of
+from karat.store.store import Store
 from karat.values.codecs.text import TextCodec
 from karat.values.given import Given
 from karat.values.passages import Passage
+from karat.words.events import Finished
 from karat.work.explaining import explain, moved_by, nearest, parts, strip
 from karat.work.reading import cost_of, gone_on, nats_of
+from karat.work.recipes.recipes import Dials
+from karat.work.runs import plan_run, run
 from karat.work.text_evaluation import TextMeasuring, TextReality, evaluate_texts
 
 ANIMALS = {"fox": "red", "crow": "black", "frog": "green", "swan": "white", "ant": "brown", "bee": "gold"}
@@ -170,3 +181,34 @@ def test_parts_are_whole_characters(teller):
     assert "".join(part.text for part in told) == text
     total = nats_of(model)(torch.tensor([[*before, *after]]))[0, len(before) :].sum()
     assert sum(part.nats for part in told) == pytest.approx(float(total), rel=1e-4)
+
+
+def test_a_run_is_evaluated_released_and_explained_by_the_same_commands(tmp_path):
+    store = Store.open(tmp_path / "store")
+    passages = [*talks(150, 1)]
+    lines = [{"prompt": passage.turns[0].text, "completion": f"{passage.learnt()} {n}"} for n, passage in enumerate(passages)]
+    (tmp_path / "talks.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    source = last(import_source(store, tmp_path / "talks.jsonl")).result
+    snapshot = last(make_snapshot(store, SnapshotSpec(sources=(source,), policy=CheckPolicy(near_overlap=0)))).result
+    dials = Dials.from_values({"family": "autoregressive", "size": "tiny", "steps": 30, "changes": {"family.net.depth": 1}})
+    record = last(run(store, plan_run(store, snapshot, dials))).result
+    options = EvaluatingOptions(samples=12, texts=TextMeasuring(resamples=20))
+    evaluation = store.get(last(evaluate_run(store, record, options)).result)
+    assert {"chrf/answers", "bits-per-byte/test", "copied-runs/answers"} <= set(evaluation.facts["figures"])
+    page = store.read(evaluation.facts["report.html"]).decode()
+    for part in ("<h2>Answers</h2>", "<h2>Token by token</h2>", "<h2>Copies</h2>", "<h2>Lineage</h2>", "12 made texts", "nearest training"):
+        assert part in page
+    told = json.loads(store.read(evaluation.made))
+    assert len(told["texts"]["dialogues"]) == 10
+    assert all(part["nats"] >= 0 for strip in told["texts"]["strips"] for part in strip["answer"])
+    release = last(release_run(store, record)).result
+    out = tmp_path / "why.html"
+    question = Question(prompt=lines[0]["prompt"], answer=lines[0]["completion"])
+    assert "Moved most by" in last(explain_release(store, release, question, out)).summary
+    assert "<h2>Nearest in training</h2>" in out.read_text(encoding="utf-8")
+
+
+def last(events) -> Finished:
+    *_, end = events
+    assert isinstance(end, Finished)
+    return end

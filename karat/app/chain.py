@@ -25,6 +25,10 @@ MAKES = {
 }
 
 
+TOLD = ("fd/judge", "condition-accuracy/judge", "bits-per-byte/test", "chrf/answers")
+"""Scores that stand in an evaluation's line."""
+
+
 class Link(Spec):
     """One thing on the chain, in a line."""
 
@@ -258,7 +262,7 @@ def _run(spec: dict[str, Any], facts: dict[str, Any]) -> str:
 
 def _evaluation(spec: dict[str, Any], facts: dict[str, Any]) -> str:
     figures = facts.get("figures", {})
-    told = [f"{name} {figures[name]:.3g}" for name in ("fd/judge", "condition-accuracy/judge") if name in figures]
+    told = [f"{name} {figures[name]:.3g}" for name in TOLD if name in figures]
     return ", ".join([f"{spec.get('samples', 0):,} samples", *told])
 
 

@@ -10,8 +10,12 @@ from karat.words.events import Event, Saved
 from karat.words.specs import Spec
 
 
+BASELINES = ("noise", "n-grams", "nearest training", "frequency alone")
+"""What needs no model, or hardly one: the first of them that a score has stands beside it."""
+
+
 class ScoreLine(Spec):
-    """One score beside what real data and what noise score."""
+    """One score beside what real data score, and what takes no model (`baseline` names it)."""
 
     name: str
     title: str
@@ -20,13 +24,14 @@ class ScoreLine(Spec):
     low: float
     high: float
     real: float | None = None
-    noise: float | None = None
+    trivial: float | None = None
+    baseline: str = ""
     meaning: str
 
     @property
     def told(self) -> str:
         """Say the value with what stands beside it."""
-        beside = [f"{name} {value:.3g}" for name, value in (("real", self.real), ("noise", self.noise)) if value is not None]
+        beside = [f"{name} {value:.3g}" for name, value in (("real", self.real), (self.baseline, self.trivial)) if value is not None]
         return f"{self.value:.3g} ({', '.join(beside)})" if beside else f"{self.value:.3g}"
 
 
@@ -36,7 +41,8 @@ def scores_of(store: Store, ref: str) -> list[ScoreLine]:
     for score in find(store, ref, "evaluation").facts["evaluation"]["scores"]:
         known = {name: score[name] for name in ("name", "title", "space", "value", "low", "high", "meaning")}
         real = score["floor"]["value"] if score["floor"] else None
-        lines.append(ScoreLine(real=real, noise=score["baselines"].get("noise"), **known))
+        baseline = next((name for name in BASELINES if name in score["baselines"]), "")
+        lines.append(ScoreLine(real=real, trivial=score["baselines"].get(baseline), baseline=baseline, **known))
     return lines
 
 

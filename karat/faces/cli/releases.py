@@ -42,10 +42,11 @@ def evaluate(
     tree = tree_of(settings(change or ()))
     options = EvaluatingOptions.from_values({"samples": samples, "seed": seed, **tree})
     end = follow(evaluate_run(store, run, options), face.teller())
-    rows = [["SCORE", "IN", "VALUE", "FROM", "TO", "REAL", "NOISE"]]
+    rows = [["SCORE", "IN", "VALUE", "FROM", "TO", "REAL", "NO MODEL"]]
     for line in scores_of(store, end.result):
-        numbers = (line.value, line.low, line.high, line.real, line.noise)
-        rows.append([line.title, line.space, *("" if number is None else f"{number:.3g}" for number in numbers)])
+        numbers = (line.value, line.low, line.high, line.real, line.trivial)
+        told = ["" if number is None else f"{number:.3g}" for number in numbers]
+        rows.append([line.title, line.space, *told[:-1], f"{told[-1]} {line.baseline}".strip()])
     for row in table(rows, indent="  "):
         face.say(row)
     told = face.teller()
