@@ -9,7 +9,6 @@ from karat.store.store import Store
 from karat.words.events import Event, Saved
 from karat.words.specs import Spec
 
-
 BASELINES = ("noise", "n-grams", "nearest training", "frequency alone")
 """What needs no model, or hardly one: the first of them that a score has stands beside it."""
 

@@ -45,8 +45,8 @@ def evaluate(
     rows = [["SCORE", "IN", "VALUE", "FROM", "TO", "REAL", "NO MODEL"]]
     for line in scores_of(store, end.result):
         numbers = (line.value, line.low, line.high, line.real, line.trivial)
-        told = ["" if number is None else f"{number:.3g}" for number in numbers]
-        rows.append([line.title, line.space, *told[:-1], f"{told[-1]} {line.baseline}".strip()])
+        shown = ["" if number is None else f"{number:.3g}" for number in numbers]
+        rows.append([line.title, line.space, *shown[:-1], f"{shown[-1]} {line.baseline}".strip()])
     for row in table(rows, indent="  "):
         face.say(row)
     told = face.teller()
