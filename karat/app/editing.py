@@ -3,7 +3,7 @@
 Each result is a file with its origin beside it and a record on the chain, as whatever is generated.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field
 
 import karat
-from karat.app.generating import Made, read_given
+from karat.app.generating import Made, asset_id, file_name, read_given
 from karat.app.releasing import load_release, open_release
 from karat.app.steps import Explained
 from karat.material.data.samples import source_of
@@ -23,35 +23,34 @@ from karat.material.trust.origin import Origin
 from karat.store.placing import write_whole
 from karat.store.records import Record
 from karat.store.store import Store
-from karat.values.codecs.codec import Codec
 from karat.words.errors import Cancelled, DataError, SpecError, StoreError
 from karat.words.events import Event, Finished, Started
-from karat.words.specs import Spec, digest_of
+from karat.words.specs import digest_of
 from karat.work.editing import Edit, edited
-from karat.work.latents import between, coding, latents_of, media_of, steered
+from karat.work.generation import Ready, Request
+from karat.work.latents import between, latents_of, media_of, steered
+from karat.work.plans import RunSpec
 
-__all__ = ["Edit", "Steer", "Way", "edit", "go_between", "spans", "steer"]
+__all__ = ["Desk", "Edit", "Steer", "Way", "edit", "edited_again", "spans"]
 
 STUDIED = 1000
 """Samples of a label, at most, from which its mean is taken."""
 
 
-class Way(Spec):
-    """What lies between two texts: `steps` of them, both ends included."""
+class Way(Request):
+    """A text on the way between two: number `first` of `steps`, both ends included."""
 
     between: tuple[str, str]
     steps: int = Field(5, ge=2)
-    first: int = 0
 
 
-class Steer(Spec):
+class Steer(Request):
     """A text moved by the difference of the means of two labels; `away` None: of all other samples."""
 
     text: str
     toward: str
     away: str | None = None
     strength: float = 1.0
-    first: int = 0
 
 
 def spans(words: Iterable[str]) -> tuple[tuple[int, int], ...]:
@@ -65,45 +64,47 @@ def spans(words: Iterable[str]) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def edit(store: Store, ref: str, asked: Edit, out: Path, *, count: int = 1, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
-    """Fill the gaps of a text in `count` ways. Ends with Finished. Raises Cancelled, between two, when `stop` says so."""
-    record, release = open_release(store, ref)
-    ready, _ = load_release(release)
-    asked = asked.changed(given=read_given({name: str(value) for name, value in asked.given.items()}, ready))
-    desk = Desk(store, record, release, out)
-    yield Started(what="editing", total=count, unit="texts")
-    for index in range(asked.first, asked.first + count):
-        if stop():
-            raise Cancelled(f"Stopped after {index - asked.first} of {count} texts.", repair="Give the same command again.")
-        single = asked.changed(first=index)
-        yield from desk.put(ready.made, edited(ready, single), single, index)
-    yield desk.finished()
+def edit(store: Store, ref: str, asked: Edit | Way | Steer, out: Path, *, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+    """Fill the gaps of a text in `count` ways, go all steps from one text to another, or move one. Ends with Finished.
 
-
-def go_between(store: Store, ref: str, asked: Way, out: Path) -> Iterator[Event]:
-    """Give the texts on the way from one to another, through the latents of an autoencoder. Ends with Finished."""
-    record, release = open_release(store, ref)
-    ready, _ = load_release(release)
-    desk, (_, codec) = Desk(store, record, release, out), coding(ready)
-    first, last = latents_of(ready, asked.between)
-    yield Started(what="editing", total=asked.steps, unit="texts")
-    for index, text in enumerate(media_of(ready, between(first, last, asked.steps))):
-        yield from desk.put(codec, text, asked.changed(first=index), index)
-    yield desk.finished()
-
-
-def steer(store: Store, ref: str, asked: Steer, out: Path) -> Iterator[Event]:
-    """Move a text towards a label of the data that the release was trained on. Ends with Finished."""
+    The same release, seed and request always give the same text. Raises Cancelled, between two texts, when `stop` says so.
+    """
     record, release = open_release(store, ref)
     ready, spec = load_release(release)
-    desk, (_, codec) = Desk(store, record, release, out), coding(ready)
-    snapshot = Snapshot.open(store, spec.snapshot)
-    toward = _of_label(store, snapshot, asked.toward, inside=True)
-    away = _of_label(store, snapshot, asked.away or asked.toward, inside=asked.away is not None)
-    moved = steered(latents_of(ready, [asked.text]), latents_of(ready, toward), latents_of(ready, away), asked.strength)
-    yield Started(what="editing", total=1, unit="texts")
-    yield from desk.put(codec, media_of(ready, moved)[0], asked, 0)
-    yield desk.finished()
+    asked = asked.changed(given=read_given({name: str(value) for name, value in asked.given.items()}, ready))
+    total = asked.steps if isinstance(asked, Way) else asked.count
+    singles = [asked.changed(count=1, first=asked.first + place) for place in range(total)]
+    desk = Desk(store, record, release, ready, out)
+    yield Started(what="editing", total=total, unit="texts")
+    for done, single in enumerate(singles):
+        if stop():
+            raise Cancelled(f"Stopped after {done} of {total} texts; they are kept in {out}.", repair="Give the same command again.")
+        text = _edited(store, ready, spec, single)
+        yield Explained(name="", value=text, meaning="")
+        yield desk.put(text, single)
+    named = "text" if total == 1 else "texts"
+    yield Finished(what="editing", result=str(out), summary=f"{total} {named} in {out}", figures={"assets": total})
+
+
+def edited_again(store: Store, ready: Ready, spec: RunSpec, asked: Mapping[str, Any]) -> tuple[Request, bytes]:
+    """Give the request that the record of an edited text holds, and the bytes that it makes."""
+    kind = Way if "between" in asked else Steer if "toward" in asked else Edit
+    single = kind.from_values(dict(asked))
+    return single, ready.made.write(_edited(store, ready, spec, single))
+
+
+def _edited(store: Store, ready: Ready, spec: RunSpec, asked: Edit | Way | Steer) -> str:
+    if isinstance(asked, Edit):
+        return edited(ready, asked)
+    if isinstance(asked, Way):
+        first, last = latents_of(ready, asked.between)
+        latents = between(first, last, asked.steps)[asked.first]
+    else:
+        snapshot = Snapshot.open(store, spec.snapshot)
+        toward = _of_label(store, snapshot, asked.toward, inside=True)
+        away = _of_label(store, snapshot, asked.away or asked.toward, inside=asked.away is not None)
+        latents = steered(latents_of(ready, [asked.text]), latents_of(ready, toward), latents_of(ready, away), asked.strength)[0]
+    return str(media_of(ready, latents[None])[0])
 
 
 def _of_label(store: Store, snapshot: Snapshot, label: str, *, inside: bool) -> list[Any]:
@@ -116,15 +117,15 @@ def _of_label(store: Store, snapshot: Snapshot, label: str, *, inside: bool) -> 
     return some
 
 
-@dataclass
+@dataclass(frozen=True)
 class Desk:
-    """Where edited texts are put down: a folder and the chain."""
+    """Where texts are put down: a folder and the chain."""
 
     store: Store
     record: Record
     release: Release
+    ready: Ready
     out: Path
-    done: int = 0
 
     def __post_init__(self) -> None:
         try:
@@ -132,27 +133,20 @@ class Desk:
         except OSError as error:
             raise StoreError(f"{self.out} cannot be made: {error.strerror}.", repair="Choose another folder with -o.") from None
 
-    def put(self, codec: Codec, text: Any, asked: Edit | Way | Steer, index: int) -> Iterator[Event]:
-        """Write one text, its origin beside it and its record; say what it is."""
-        payload = codec.write(text)
-        asset = digest_of([self.release.digest, asked.model_dump(mode="json")])[:32]
-        path = self.out / f"{index:05d}-{asset[:8]}{codec.extension}"
+    def put(self, text: str, request: Request, **facts: Any) -> Made:
+        """Write one text, its origin beside it, and its record."""
+        payload, path = self.ready.made.write(text), self.out / file_name(self.ready, self.release, request)
         write_whole(path, payload)
+        asset = asset_id(self.release, request)
         about = Origin(
             release=self.release.digest,
             asset=asset,
-            seed=asked.seed if isinstance(asked, Edit) else None,
-            settings=digest_of(asked.model_dump(mode="json")),
+            seed=request.seed,
+            settings=digest_of(request.model_dump(mode="json")),
             system_version=karat.__version__,
             title=str(self.release.facts.get("title", "")),
         )
         origins.write_sidecar(path, about)
-        facts = {"asset": asset, "media_type": codec.media_type}
-        made = self.store.record("asset", made=self.store.put(payload), made_from=[self.record.id], spec=asked, facts=facts)
-        self.done += 1
-        yield Explained(name="", value=str(text), meaning="")
-        yield Made(asset=made, path=str(path), index=index)
-
-    def finished(self) -> Finished:
-        named = "text" if self.done == 1 else "texts"
-        return Finished(what="editing", result=str(self.out), summary=f"{self.done} {named} in {self.out}", figures={"assets": self.done})
+        known = {"asset": asset, "media_type": self.ready.made.media_type, **facts}
+        made = self.store.record("asset", made=self.store.put(payload), made_from=[self.record.id], spec=request, facts=known)
+        return Made(asset=made, path=str(path), index=request.first)

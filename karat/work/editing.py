@@ -6,7 +6,7 @@ How many tokens a blank takes is asked of the model itself: of all lengths that 
 import re
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import Any, cast
+from typing import cast
 
 import torch
 from pydantic import Field
@@ -17,8 +17,7 @@ from karat.learning.models import Model
 from karat.values.codecs.text import TextCodec
 from karat.values.given import Given
 from karat.words.errors import SpecError
-from karat.words.specs import Spec
-from karat.work.generation import Ready, repeated
+from karat.work.generation import Ready, Request, repeated
 
 BLANK = re.compile("_{3,}")
 LONGEST = 8
@@ -27,16 +26,12 @@ WEIGHED = 16
 """How many times each try is weighed, each time with other gaps."""
 
 
-class Edit(Spec):
+class Edit(Request):
     """What is to be edited: a text with blanks of three or more underscores, or with spans of characters to be written anew."""
 
     text: str
     spans: tuple[tuple[int, int], ...] = ()
     tokens: int | None = Field(None, ge=1, description="tokens in each gap; left open: the model chooses, spans keep their number")
-    seed: int = 0
-    first: int = Field(0, ge=0, description="index of this way of filling it")
-    given: dict[str, Any] = {}
-    sampling: dict[str, Any] = {}
 
     def pieces(self) -> list[str]:
         """Give what stays, in order; between each two lies a gap. Raises SpecError when there is none."""

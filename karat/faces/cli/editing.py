@@ -56,18 +56,17 @@ def edit(
     if (text is None) == (between is None):
         raise SpecError("There is nothing to edit." if text is None else "Two things are asked for.", repair="Give --text or --between.")
     _refuse_others(context, kind="between" if between is not None else "toward" if toward is not None else "text")
+    asked: editing.Edit | editing.Way | editing.Steer
+    if between is not None:
+        asked = editing.Way.from_values({"between": between, "steps": 5 if steps is None else steps})
+    elif toward is not None:
+        asked = editing.Steer(text=text or "", toward=toward, away=away, strength=strength)
+    else:
+        sampling = ({} if steps is None else {"steps": steps}) | settings(change or ())
+        values = {"text": text, "spans": editing.spans(span or ()), "tokens": tokens, "sampling": sampling}
+        asked = editing.Edit.from_values({**values, "count": count, "seed": seed, "given": dict(pairs(given or (), option="--given"))})
     with stopping() as stop:
-        if between is not None:
-            events = editing.go_between(face.store(), release, editing.Way.from_values({"between": between, "steps": steps or 5}), out)
-        elif toward is not None:
-            asked = editing.Steer(text=text or "", toward=toward, away=away, strength=strength)
-            events = editing.steer(face.store(), release, asked, out)
-        else:
-            sampling = ({} if steps is None else {"steps": steps}) | settings(change or ())
-            values = {"text": text, "spans": editing.spans(span or ()), "tokens": tokens, "seed": seed, "sampling": sampling}
-            asked_edit = editing.Edit.from_values({**values, "given": dict(pairs(given or (), option="--given"))})
-            events = editing.edit(face.store(), release, asked_edit, out, count=count, stop=stop)
-        follow(events, face.teller())
+        follow(editing.edit(face.store(), release, asked, out, stop=stop), face.teller())
 
 
 def _refuse_others(context: typer.Context, *, kind: str) -> None:
