@@ -91,7 +91,7 @@ class TextReport:
         if nats_of(self.ready.model) is None:
             return
         rows = [row for row, text in enumerate(made.texts) if text.strip()][:EXPLAINED]
-        near = nearest([made.texts[row] for row in rows], self.real.train)
+        near = nearest([made.texts[row] for row in rows], self.real.train) if rows else []
         for row, like in zip(rows, near, strict=True):
             yield explain(self.ready.model, self.codec, made.prompts[row], made.texts[row], near=like)
 
