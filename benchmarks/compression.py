@@ -9,6 +9,7 @@ the evaluation: windows half a row apart, each id counted once. Results go to `b
 """
 
 import argparse
+import copy
 from collections.abc import Sequence
 from math import log
 from pathlib import Path
@@ -25,8 +26,9 @@ from karat.app.evaluating import open_run
 from karat.learning.models import Model
 from karat.material.metrics.texts.likelihood import windows_of
 from karat.values.codecs.text import TextCodec
+from karat.values.given import Given
 from karat.work.engines.ctranslate import CTranslateEngine
-from karat.work.engines.engine import AT_ONCE, Engine, Probe, measure
+from karat.work.engines.engine import Engine, Probe, measure, until_end
 from karat.work.engines.own import OwnEngine
 from karat.work.export import ctranslate, huggingface  # noqa: F401 - the formats register themselves
 from karat.work.export.language import LanguageModel, Precision, exporters
@@ -53,8 +55,9 @@ def main() -> None:
         codec = ready.made
         assert isinstance(codec, TextCodec)
         forms = [form(ready, Path(scratch), to, precision, asked.threads) for to, precision in FORMS]
-        texts = bench.documents["test"][: max(AT_ONCE)]
-        figures = measure([engine for engine, _ in forms], Probe.of([codec.ids(text)[: codec.length] for text in texts], codec))
+        texts = bench.documents["test"] + bench.documents["validation"]
+        rows = [ids[: codec.length] for ids in map(codec.ids, texts) if len(ids) >= codec.length]
+        figures = measure([engine for engine, _ in forms], Probe.of(rows, codec))
         for (engine, size), found in zip(forms, figures, strict=True):
             scores: dict[str, Any] = {"bytes": size, "bits per byte": bits_per_byte(engine, codec, bench.documents["test"])}
             scores |= {f"tokens/s, {batch} at once": speed for batch, speed in found.tokens_per_second.items()}
@@ -79,10 +82,46 @@ def form(ready: Ready, scratch: Path, to: str, precision: Precision, threads: in
     folder.mkdir()
     exporters[to].write(language, folder, precision)
     size = max(path.stat().st_size for path in folder.iterdir())
-    model: Model = ready.model
     if to == "hf":
-        return OwnEngine(model, language.ends, precision=precision), size
+        return (OwnEngine if precision == "float32" else RoundedEngine)(ready.model, language.ends), size
     return CTranslateEngine(folder, language, precision, threads=threads), size
+
+
+class RoundedEngine:
+    """Karat's model with matrices and what goes through them in bfloat16, stepped in the plain way: its decoder is for float32."""
+
+    name = "karat bfloat16"
+    precision: Precision = "bfloat16"
+
+    def __init__(self, model: Model, ends: Sequence[int]) -> None:
+        rounded = copy.deepcopy(model)
+        for parameter in rounded.parameters():
+            if parameter.ndim > 1:
+                parameter.data = parameter.data.bfloat16()
+        self.family, self.ends = rounded.family, ends
+
+    def write(self, prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
+        """Write texts of one length of prompt together, as a benchmark has them; of several lengths one by one."""
+        if len({len(prompt) for prompt in prompts}) > 1:
+            return [self.write([prompt], most)[0] for prompt in prompts]
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            return [until_end(row, self.ends) for row in self._greedy(torch.tensor([list(prompt) for prompt in prompts]), most)]
+
+    def nats(self, rows: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        """Read rows one by one."""
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            return [self.family.errors(torch.tensor([row]), Given())[0].double().numpy() for row in map(list, rows)]
+
+    def _greedy(self, ids_BN: torch.Tensor, most: int) -> list[list[int]]:
+        net, at, ends = self.family.net, ids_BN.shape[1] + 1, torch.tensor(self.ends)
+        caches = net.caches()
+        x_BND = torch.cat([net.opening(Given(), len(ids_BN)), *(net.embed(ids_BN[:, n], n + 1) for n in range(at - 1))], 1)
+        made = [net.step(x_BND, 0, caches).argmax(-1)]
+        ended = torch.isin(made[0], ends)
+        while len(made) < most and not ended.all():
+            made.append(net.step(net.embed(made[-1], at), at, caches).argmax(-1))
+            ended, at = ended | torch.isin(made[-1], ends), at + 1
+        return torch.stack(made, 1).tolist()
 
 
 def bits_per_byte(engine: Engine, codec: TextCodec, texts: Sequence[str]) -> float:

@@ -19,9 +19,6 @@ from karat.work.export.ctranslate import CTranslate2
 from karat.work.export.language import LanguageModel, Precision
 from karat.work.generation import Ready
 
-OWN: tuple[Precision, ...] = ("float32", "bfloat16")
-"""The precisions of Karat's own engine; the first is the one that others are measured against."""
-
 
 class EngineSpec(Spec):
     """What engines were compared on: texts that the release itself wrote from a seed, and the threads that each engine had."""
@@ -40,7 +37,7 @@ def choose_engine(store: Store, ref: str) -> Iterator[Event]:
     ready, _ = load_release(release)
     language, spec = LanguageModel.of(ready), EngineSpec(threads=torch.get_num_threads())
     yield Started(what="engines")
-    engines: list[Engine] = [OwnEngine(ready.model, language.ends, precision=precision) for precision in OWN]
+    engines: list[Engine] = [OwnEngine(ready.model, language.ends)]
     try:
         engines += [_ctranslate(store, release, language, precision) for precision in CTranslate2.precisions]
     except NotFoundError as error:
@@ -63,11 +60,11 @@ def engine_of(store: Store, record: Record, release: Release, ready: Ready) -> E
     """Give the engine that was chosen for a release: Karat's own until others were measured."""
     language = LanguageModel.of(ready)
     found = [each for each in store.descendants(record.id) if each.kind == "engine" and record.id in each.made_from]
-    chosen = max(found, key=lambda each: each.at).facts["chosen"] if found else OwnEngine.named(OWN[0])
+    chosen = max(found, key=lambda each: each.at).facts["chosen"] if found else OwnEngine.name
     for precision in CTranslate2.precisions:
         if chosen == CTranslateEngine.named(precision):
             return _ctranslate(store, release, language, precision)
-    return OwnEngine(ready.model, language.ends, precision=next(each for each in OWN if OwnEngine.named(each) == chosen))
+    return OwnEngine(ready.model, language.ends)
 
 
 def _ctranslate(store: Store, release: Release, language: LanguageModel, precision: Precision) -> CTranslateEngine:
