@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from karat.material.charts import Curve, figure, line_chart, score_bar
 from karat.material.metrics.scores import Evaluation, Interval, Neighbours, Score, SpaceFacts
-from karat.material.report import Likeness, Link, Picture, ReportContent, report_html, report_json, standing, write_report
+from karat.material.report import Likeness, Link, Picture, ReportContent, explanation_html, report_html, report_json, standing, write_report
+from karat.material.text_pages import Copy, Dialogue, Near, Part, Sample, Samples, Strip, TextPages, cut
 
 NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -133,6 +134,58 @@ def test_a_score_is_said_to_stand_where_it_stands():
     assert standing(made_score(value=3)) == "short of real values"
     assert standing(made_score(value=0.5)) == "better than real values"
     assert standing(made_score(value=3, higher=True)) == "better than real values"
+
+
+def test_more_than_real_is_no_better_where_real_is_best():
+    score = made_score(value=3, higher=True).changed(real_is_best=True)
+    assert standing(score) == "short of real values: too much"
+    assert standing(score.changed(value=0.1, low=0.0, high=0.2)) == "short of real values: too little"
+    assert standing(made_score(value=1.15).changed(real_is_best=True)) == "as real values"
+    assert not score.reaches_floor
+
+
+def text_pages() -> TextPages:
+    strip = Strip([Part(" fox", 2.0), Part("<i>", 9.0)], [Part("The", -1.5), Part(" red", 3.0)], [Near("狐狸 & co", 0.5)], title="why")
+    return TextPages(
+        samples=[Samples("From nothing", "A note.", [Sample("a <b>copied span</b> 春眠", "1.20 nats", prompt="It was ", marked=[(2, 8)])])],
+        dialogues=[Dialogue("2 + 2?", "5", "4 < 5", "chrF 0", marked=[(0, 1)])],
+        strips=[strip],
+        copies=[Copy("made it so", (5, 7), "and made it", (9, 11), 14, "tale <7>.txt", flagged=True)],
+        held_out_longest=12,
+    )
+
+
+def test_texts_are_shown_as_they_are_with_what_was_copied_marked():
+    text = report_html(ReportContent(title="Tales", summary="A model.", texts=text_pages()))
+    assert Page(text).open == []
+    assert not re.search(r"https?://|@import|url\(|<script", text)
+    assert "<s>It was </s>a <mark>&lt;b&gt;cop</mark>ied span&lt;/b&gt; 春眠</p>" in text
+    assert "<mark>5</mark>" in text
+    assert "4 &lt; 5" in text
+    assert "made <mark>it</mark> so" in text
+    assert "tale &lt;7&gt;.txt" in text
+    assert "<b>flagged</b>" in text
+    assert "spans of up to 12" in text
+    assert '<i style="--much: 18.8" title="2.00 nats"> fox</i><i style="--much: 75.0" title="9.00 nats">&lt;i&gt;</i>' in text
+    assert '<i class="against" style="--much: 37.5"' in text
+    told = json.loads(report_json(ReportContent(title="Tales", summary="A model.", texts=text_pages())))["texts"]
+    assert told["copies"][0]["name"] == "tale <7>.txt"
+    assert told["strips"][0]["prompt"][1] == {"text": " red", "nats": 3.0}
+
+
+def test_an_explanation_is_a_page_of_its_own():
+    text = explanation_html("Why", "an <answer>", text_pages().strips[0])
+    assert Page(text).open == []
+    assert "an &lt;answer&gt;" in text
+    assert "狐狸 &amp; co" in text
+
+
+@given(st.text(max_size=20), st.lists(st.integers(0, 20), max_size=6))
+def test_a_text_that_is_cut_is_still_all_there(text, places):
+    ends = sorted({min(place, len(text)) for place in places})
+    spans = list(zip(ends[::2], ends[1::2], strict=False))
+    assert "".join(part for part, _ in cut(text, spans)) == text
+    assert [part for part, inside in cut(text, spans) if inside] == [text[a:b] for a, b in spans]
 
 
 @given(value=NUMBERS, spread=st.floats(0, 1e5), noise=NUMBERS, training=NUMBERS)
