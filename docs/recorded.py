@@ -15,6 +15,7 @@ MARKS = ("<!-- recorded results: written by docs/generate.py -->", "<!-- end of 
 TITLES = {
     "quality": "Quality per minute",
     "bits per byte": "Bits per byte at equal time",
+    "compression": "Compression",
     "sampling": "Sampling speed",
     "loop": "Overhead of the loop",
     "near duplicates": "Near duplicates of texts",
