@@ -56,6 +56,7 @@ class Pretrained(nn.Module):
         self.net = built(options.config, answers=options.answers)
         if isinstance(options.adapter, Lora):
             self.net = adapted(self.net, options.adapter)
+        self._trained = (factors(self.net) if isinstance(options.adapter, Lora) else self.net,)  # in a tuple: it is no second child
         tokens = torch.arange(space.vocab)
         tokens[0], tokens[options.end], tokens[-1] = options.end, 0, options.end
         self.register_buffer("tokens", tokens, persistent=False)
@@ -64,7 +65,7 @@ class Pretrained(nn.Module):
         self.register_load_state_dict_post_hook(_none_missing)
 
     def trained_in(self, turn: str) -> nn.Module:
-        return factors(self.net) if isinstance(self.options.adapter, Lora) else self.net
+        return self._trained[0]
 
     def start_from(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up the weights of the base, by the names that its files give them."""
@@ -78,8 +79,10 @@ class Pretrained(nn.Module):
         return {f"net.{name}": tensor for name, tensor in merged(self.net).items()}
 
     def loss(self, turn: str, x: Tensor, given: Given, generator: torch.Generator) -> Loss:
-        error_BN, weight_BN = self.errors(x, given), self._weight(x, given)
-        loss = (error_BN * weight_BN).sum() / weight_BN.sum().clamp(min=1)
+        weight_BN = self._weight(x, given)
+        learnt_BN = weight_BN > 0
+        error = self.errors(x, given)[learnt_BN] if self.options.answers else self._costs(x, learnt_BN)
+        loss = (error * weight_BN[learnt_BN]).sum() / weight_BN.sum().clamp(min=1)
         return Loss(loss, {"loss": loss.detach()})
 
     def held_out(self, x: Tensor, given: Given, generator: torch.Generator) -> dict[str, Tensor]:
@@ -90,8 +93,7 @@ class Pretrained(nn.Module):
         """Give the nats (B, N) that each id costs; what an encoder reads costs nothing."""
         if self.options.answers:
             return self._answering(x)
-        logits_BNV = self.net(**self._reading(x), use_cache=False).logits.float()
-        return F.cross_entropy(logits_BNV.transpose(1, 2), self.tokens[x], reduction="none")
+        return self._costs(x, torch.ones_like(x, dtype=torch.bool)).view(x.shape)
 
     def sample(self, given: Given, options: Choice, noise: Noise) -> Iterator[Step]:
         ids = torch.zeros(noise.count, self.space.positions, dtype=torch.long, device=self.tokens.device)
@@ -116,6 +118,11 @@ class Pretrained(nn.Module):
     def by_id(self, logits_BV: Tensor) -> Tensor:
         """Give the model's logits in the order of Karat's ids; the end mark inside a conversation is never chosen."""
         return F.pad(logits_BV[..., self.tokens[:-1]], (0, 1), value=float("-inf"))
+
+    def _costs(self, x: Tensor, asked_BN: Tensor) -> Tensor:
+        """Give the nats of the ids (M,) that are asked for: with large vocabularies, the others' would cost as much as the net."""
+        logits_BNV = self.net(**self._reading(x), use_cache=False).logits
+        return F.cross_entropy(logits_BNV[asked_BN].float(), self.tokens[x[asked_BN]], reduction="none")
 
     def _weight(self, x: Tensor, given: Given) -> Tensor:
         """Say how much each id counts: what was given, or else all up to the row's end, of an encoder's row the answer alone."""
@@ -143,8 +150,8 @@ class Pretrained(nn.Module):
         answer_BT = self.tokens[x.gather(1, shifted)]
         read = torch.cat([torch.full_like(answer_BT[:, :1], self.options.start), answer_BT[:, :-1]], 1)
         asked = self.encoded(x[:, :longest], (place <= parted_B1)[:, :longest])
-        logits_BTV = self.net(**asked, decoder_input_ids=read, use_cache=False).logits.float()
-        error_BT = F.cross_entropy(logits_BTV.transpose(1, 2), answer_BT, reduction="none")
+        logits_BTV = self.net(**asked, decoder_input_ids=read, use_cache=False).logits
+        error_BT = F.cross_entropy(logits_BTV.flatten(0, 1).float(), answer_BT.flatten(), reduction="none").view(answer_BT.shape)
         return error_BT.gather(1, (place - parted_B1 - 1).clamp(min=0)) * (place > parted_B1)
 
     def encoded(self, x: Tensor, there: Tensor) -> dict[str, Any]:
