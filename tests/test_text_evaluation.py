@@ -183,6 +183,17 @@ def test_parts_are_whole_characters(teller):
     assert sum(part.nats for part in told) == pytest.approx(float(total), rel=1e-4)
 
 
+def test_a_bound_pays_for_the_whole_row_as_its_length_is_no_secret():
+    """A model of masked diffusion that has learnt nothing finds every id of a row equally likely, those that fill it up as well."""
+    codec = TextCodec.fit({"length": 12, "units": "bytes"}, ["abcdef"])
+    family = {"kind": "masked", "net": {"width": 16, "depth": 1}}
+    model = Model(ModelSpec.from_values({"space": codec.space, "family": family})).eval()
+    passages = [Passage(text="ab"), Passage(text="abcdefghijk")]
+    cost = cost_of(model, codec, passages)
+    assert cost.nats.tolist() == pytest.approx([12 * math.log(codec.space.vocab)] * 2, rel=0.02)
+    assert cost.ids.tolist() == [3, 12]
+
+
 def test_a_run_is_evaluated_released_and_explained_by_the_same_commands(tmp_path):
     store = Store.open(tmp_path / "store")
     passages = [*talks(150, 1)]

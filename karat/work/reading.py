@@ -1,6 +1,7 @@
 """Reading: what a model pays, in nats, for texts that are there. Measuring and explaining stand on it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -86,6 +87,8 @@ def cost_of(model: Model, codec: TextLike, passages: Sequence[Passage], *, given
             if isinstance(family, Foretelling):
                 paid.append((family.errors(ids, rows).cpu().double() * counted).sum(1))
             elif isinstance(family, Bounding):
+                # What fills up a row says how long the text is: a family that sees the whole row must pay for it as well.
+                rows = replace(rows, weight=_to_the_end(counted).float().to(model.device))
                 paid.append(family.bound(ids, rows, torch.Generator().manual_seed(0), draws=DRAWS).cpu().double())
             else:
                 return None
@@ -97,6 +100,11 @@ def gone_on(codec: TextLike, prompt: Passage, text: str) -> tuple[list[int], lis
     after = codec.ids(text)[: codec.length]
     before = codec.prompt(prompt)
     return before[max(0, len(before) + len(after) - codec.length) :], after
+
+
+def _to_the_end(counted_WN: Tensor) -> Tensor:
+    """Count in each row what stands behind the last counted id as well."""
+    return counted_WN | (counted_WN.flip(1).cumsum(1).flip(1) == 0)
 
 
 def _nothing(model: Model, count: int) -> Given:
