@@ -13,7 +13,7 @@ from karat.values.codecs import image, label, numbers, pretrained_text, text  # 
 from karat.words.specs import Spec, read_spec
 from karat.work.bases import bring_base
 from karat.work.plans import RunSpec
-from karat.work.recipes.recipes import Dials
+from karat.work.recipes.dials import Dials
 from karat.work.runs import folder_of, plan_run, run
 
 __all__ = ["Dials", "PlanLine", "as_yaml", "finished", "hint", "plan", "read_plan", "run", "summary"]
@@ -66,7 +66,7 @@ def summary(store: Store, spec: RunSpec) -> list[PlanLine]:
     kind = f"{space.channels} channels" if space.channels else f"{space.vocab} ids"
     lines = {
         "data": f"snapshot {snapshot.id[:12]}: {snapshot.counts['train']:,} to learn from, {snapshot.counts['validation']:,} to choose by",
-        "makes": f"{spec.made.kind}s of {' x '.join(map(str, space.shape)) or 'one position'}, {kind}",
+        "makes": f"{spec.made.kind.removeprefix('pretrained-')}s of {' x '.join(map(str, space.shape)) or 'one position'}, {kind}",
         "given": ", ".join(_given(name, spec) for name in spec.given) or "nothing",
         "model": f"{family.kind}, {model.parameter_count():,} parameters",
         "budget": f"{budget} of {plan.batch} samples, {plan.optimizer} at {plan.rate:g}, seed {plan.seed}",
