@@ -308,7 +308,7 @@ def test_the_command_writes_a_folder_that_says_where_it_comes_from(shell, releas
 
 def test_what_cannot_be_exported_is_refused_with_the_reason(shell, released, tmp_path, monkeypatch):
     store = Store.open(shell.store)
-    assert "There is no export format called 'pdf'" in shell.refused("export", released, "--to", "pdf", "-o", "out")
+    assert "There is no format called 'pdf'" in shell.refused("export", released, "--to", "pdf", "-o", "out")
     assert "does not keep numbers as int8" in shell.refused("export", released, "--to", "onnx", "--precision", "int8", "-o", "out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("mine")

@@ -53,7 +53,7 @@ class Exporter(Protocol):
     def write(self, language: "LanguageModel", folder: Path, precision: Precision) -> None: ...
 
 
-exporters: Registry[Exporter] = Registry("export format")
+exporters: Registry[Exporter] = Registry("format")
 
 
 @dataclass(frozen=True)
