@@ -19,7 +19,7 @@ from karat.app.serving.drawing import Drawing
 from karat.app.serving.worker import Worker
 from karat.store.queue import Job, Submission
 from karat.store.store import Store
-from karat.work.generation import Request
+from karat.work.requests import Request
 
 
 def drawing(store: Store, owner: str = "ann", *, previews: int = 0, **request: Any) -> Submission:

@@ -26,7 +26,8 @@ from karat.values.given import Given
 from karat.words.errors import Cancelled, SpecError, StoreError
 from karat.words.events import Event, Finished, Progress, Saved, Started
 from karat.words.specs import Spec, digest_of
-from karat.work.generation import Ready, Request, group_size, make_values, repeated
+from karat.work.generation import Ready, group_size, make_values, repeated
+from karat.work.requests import Request
 
 SHEET = 400
 """The most pictures that a contact sheet shows."""

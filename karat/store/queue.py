@@ -26,7 +26,10 @@ RECENT = 600.0
 
 
 class Submission(Spec):
-    """A job to be accepted. Jobs of equal `mates` may be computed together; `once` makes submitting it again harmless."""
+    """A job to be accepted. Jobs of equal `mates` may be computed together; `once` makes submitting it again harmless.
+
+    `reserved` seconds of device time count as its owner's spending until it has ended.
+    """
 
     kind: str
     owner: str
@@ -36,6 +39,7 @@ class Submission(Spec):
     once: str | None = None
     webhook: str | None = None
     total: int | None = None
+    reserved: float = 0.0
 
 
 class Job(Spec):
@@ -62,6 +66,7 @@ class Job(Spec):
     worker: str | None
     attempt: int
     cancelling: bool
+    reserved: float
 
     @property
     def claim(self) -> "Claim":
@@ -119,6 +124,21 @@ class Queue:
         query = select(jobs.c.owner, func.count().label("waiting")).where(jobs.c.state == "queued").group_by(jobs.c.owner)
         with self._database.reading() as connection:
             return Counter({row.owner: row.waiting for row in connection.execute(query)})
+
+    def spent(self, owner: str) -> float:
+        """Give the seconds of device time of an owner's jobs: what those that have ended took, and what the others reserved."""
+        seconds = case((jobs.c.state.in_(ENDED), jobs.c.seconds), else_=jobs.c.reserved)
+        with self._database.reading() as connection:
+            return float(connection.scalar(select(func.sum(seconds)).where(jobs.c.owner == owner)) or 0.0)
+
+    def usual(self, kind: str, mates: str | None, *, most: int = 50) -> float | None:
+        """Give the seconds that a unit of the last jobs of one kind (and, if given, equal mates) took; None where there were none."""
+        last = select(jobs.c.seconds, func.coalesce(jobs.c.total, 1).label("total")).where(jobs.c.kind == kind, jobs.c.state == "done")
+        last = last.where(jobs.c.mates == mates) if mates is not None else last
+        some = last.order_by(jobs.c.number.desc()).limit(most).subquery()
+        with self._database.reading() as connection:
+            row = connection.execute(select(func.sum(some.c.seconds).label("seconds"), func.sum(some.c.total).label("total"))).one()
+        return float(row.seconds) / max(1, row.total) if row.total else None
 
     def position(self, job: Job) -> int:
         """Give how many jobs are ahead of a waiting one, had all owners the same share."""

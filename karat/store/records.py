@@ -53,7 +53,10 @@ class Records:
                 raise NotFoundError(f"The store holds no record {missing[0][:12]} to be made from.", repair="Give the id of a record.")
             row = {"spec": canonical(record.spec).decode(), "facts": canonical(record.facts).decode()}
             plain = record.model_dump(include={"id", "kind", "made", "at"})
-            connection.execute(insert(tables.records).values(**plain, **row))
+            number = connection.execute(insert(tables.records).values(**plain, **row).returning(tables.records.c.number)).scalar_one()
+            if record.kind == "asset":
+                release = record.made_from[0] if record.made_from else None
+                tables.index_asset(connection, number, release, record.at, record.spec, record.facts)
             edges = [{"child": record.id, "place": place, "parent": parent} for place, parent in enumerate(record.made_from)]
             if edges:
                 connection.execute(insert(tables.edges), edges)

@@ -14,7 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
+from karat.store.accounts import Accounts
+from karat.store.assets import Assets
 from karat.store.blobs import LocalBlobs, store_error
+from karat.store.calls import Calls
 from karat.store.database import Database
 from karat.store.files import Files
 from karat.store.queue import Queue
@@ -34,6 +37,9 @@ class Store:
         self.blobs = LocalBlobs(folder / "blobs")
         self.files = Files(database)
         self.queue = Queue(database, clock)
+        self.accounts = Accounts(database, clock)
+        self.calls = Calls(database)
+        self.assets = Assets(database)
         self._database = database
         self._records = Records(database)
         self._clock = clock

@@ -5,9 +5,12 @@ configuration, a folder of scripts and a quarter of a second of imports to each 
 can run `alembic upgrade`.
 """
 
+import json
 from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     Column,
@@ -27,6 +30,7 @@ from sqlalchemy import (
     update,
 )
 
+from karat.store.finding import words_of
 from karat.words.errors import StoreError
 
 now = MetaData()
@@ -105,9 +109,60 @@ jobs = Table(
     Column("attempt", Integer, nullable=False, default=0),
     Column("beat", Float),
     Column("cancelling", Boolean, nullable=False, default=False),
+    Column("reserved", Float, nullable=False, default=0.0, server_default="0"),
     Index("jobs_waiting", "state", "lane", "number"),
     Index("jobs_of_owner", "owner", "number"),
     Index("jobs_once", "owner", "once", unique=True),
+)
+keys = Table(
+    "keys",
+    now,
+    Column("id", String(24), primary_key=True),
+    Column("owner", String(24), nullable=False, index=True),
+    Column("name", String(200), nullable=False),
+    Column("hash", String(64), unique=True, nullable=False),
+    Column("scopes", String(100), nullable=False),
+    Column("made", Float, nullable=False),
+    Column("expires", Float),
+    Column("revoked", Float),
+    Column("per_minute", Float),
+    Column("budget", Float),
+)
+people = Table(
+    "people",
+    now,
+    Column("name", String(100), primary_key=True),
+    Column("password", String(200), nullable=False),
+    Column("role", String(20), nullable=False),
+    Column("made", Float, nullable=False),
+    Column("left", Float),
+)
+calls = Table(
+    "calls",
+    now,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("who", String(100), index=True),
+    Column("address", String(64)),
+    Column("method", String(10), nullable=False),
+    Column("path", String(500), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("request", String(64), nullable=False),
+)
+assets = Table(
+    "assets",
+    now,
+    Column("number", Integer, primary_key=True),
+    Column("release", String(64), index=True),
+    Column("at", Float, nullable=False, index=True),
+)
+asset_words = Table(
+    "asset_words",
+    now,
+    Column("word", String(40), primary_key=True),
+    Column("asset", Integer, primary_key=True),
+    Index("words_of_asset", "asset", "word"),
 )
 version = Table("store_version", now, Column("version", Integer, nullable=False))
 
@@ -116,8 +171,27 @@ def _add_jobs(connection: Connection) -> None:
     jobs.create(connection)
 
 
-STEPS: dict[int, Callable[[Connection], None]] = {2: _add_jobs}
-VERSION = 2
+def _add_accounts(connection: Connection) -> None:
+    """Add keys, people and calls, an index of the assets that are there, and what a job reserves of its owner's budget."""
+    now.create_all(connection, tables=[keys, people, calls, assets, asset_words])
+    if "reserved" not in {column["name"] for column in inspect(connection).get_columns("jobs")}:
+        connection.execute(DDL("ALTER TABLE jobs ADD COLUMN reserved FLOAT NOT NULL DEFAULT 0"))
+    parent = select(edges.c.parent).where(edges.c.child == records.c.id, edges.c.place == 0).scalar_subquery()
+    known = select(records.c.number, records.c.spec, records.c.facts, records.c.at, parent.label("release"))
+    for row in connection.execute(known.where(records.c.kind == "asset", records.c.number.not_in(select(assets.c.number)))).all():
+        index_asset(connection, row.number, row.release, row.at, json.loads(row.spec), json.loads(row.facts))
+
+
+def index_asset(connection: Connection, number: int, release: str | None, at: float, spec: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Let an asset be found by the words of its request."""
+    connection.execute(insert(assets).values(number=number, release=release, at=at))
+    words = words_of([spec, facts.get("title")])
+    if words:
+        connection.execute(insert(asset_words), [{"word": word, "asset": number} for word in sorted(words)])
+
+
+STEPS: dict[int, Callable[[Connection], None]] = {2: _add_jobs, 3: _add_accounts}
+VERSION = 3
 
 
 def version_of(connection: Connection) -> int:

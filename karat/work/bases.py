@@ -21,7 +21,7 @@ from karat.values.tensors import TensorFile
 from karat.values.tokenizer_files import highest_id, id_of, opens_with, token_of, with_end_first
 from karat.words.errors import DataError, NotFoundError, SpecError
 from karat.words.specs import canonical
-from karat.work.recipes.recipes import Dials
+from karat.work.recipes.dials import Dials
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 NEEDED = ("config.json", "tokenizer.json")
