@@ -22,7 +22,6 @@ from karat.values.spaces import Space
 from karat.words.errors import SpecError
 from karat.work.editing import Edit, edited
 from karat.work.generation import Ready, all_values
-from karat.work.optimizers import optimizers
 
 LETTERS = Space(axes=("token",), shape=(3,), vocab=3)
 WHOLES = torch.tensor(list(product(range(3), repeat=3)))
@@ -92,7 +91,7 @@ def test_the_bound_of_what_was_learnt_comes_down_to_the_entropy_of_the_data_and_
     shares = torch.tensor([0.5, 0.25, 0.25])
     wholes = torch.tensor([[0, 1, 2], [2, 2, 0], [1, 0, 0]])
     model = model_of("masked/transformer", LETTERS, net={"kind": "transformer", "width": 48, "depth": 2})
-    optimizer = optimizers["adamw"](model, 1e-2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, betas=(0.9, 0.95))
     generator = gen()
     for step in range(300):
         optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / 300)
@@ -162,6 +161,14 @@ def test_guidance_moves_what_is_filled_towards_what_is_given() -> None:
     plain = model.made(given, MaskedSampling(steps=3), SEEDS)
     assert torch.equal(model.made(given, MaskedSampling(steps=3, guidance=1.0), SEEDS), plain)
     assert not torch.equal(model.made(given, MaskedSampling(steps=3, guidance=30.0), SEEDS), plain)
+
+
+def test_an_id_may_be_ruled_out() -> None:
+    model = masked(SPACES["text"])
+    made = model.made(Given(), MaskedSampling(), SEEDS)
+    unwanted = int(made[0, 0])
+    again = model.made(Given(), MaskedSampling(bias={unwanted: -1e4}), SEEDS)
+    assert not bool((again == unwanted).any())
 
 
 def test_at_temperature_nought_only_the_order_is_drawn() -> None:
@@ -252,6 +259,7 @@ def test_the_command_makes_assets_that_say_where_they_come_from(release: Path, s
     assert json.loads(path.with_name(path.name + ".karat.json").read_text())["origin"]["seed"] == 4
     record = json.loads(shell.well("--json", "show", made[0]["asset"]).out)["record"]
     assert record["spec"]["text"] == "the red ___ sleeps here"
+    shell.well("reproduce", made[1]["asset"], "-o", "same")
     again = shell.well("--json", "edit", release, "--text", "the red ___ sleeps here", "--seed", "4", "-o", "again").lines
     assert [line["asset"] for line in again if line["kind"] == "made"] == [made[0]["asset"]]
     assert "nothing to fill" in shell.refused("edit", release, "--text", "the red fox")

@@ -26,10 +26,11 @@ from karat.words.specs import Spec
 from karat.work.evaluation import EvaluationOptions, Reality, Values, evaluate
 from karat.work.following import Following
 from karat.work.generation import Ready, make_values
+from karat.work.looks import captions_of
 from karat.work.measuring import reality_of, targets_of, text_reality_of, yardstick_of
 from karat.work.plans import RunSpec
 from karat.work.reading import TextLike
-from karat.work.runs import captions_of, part_of
+from karat.work.runs import part_of
 from karat.work.text_evaluation import TextMeasuring, evaluate_texts
 
 T = TypeVar("T")

@@ -1,5 +1,6 @@
 """Muon and AdamW as one optimizer."""
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -10,38 +11,50 @@ from torch.optim import Optimizer
 class MuonWithAdamW(Optimizer):
     """Muon for the matrices of hidden layers, AdamW for the ends of a net, embeddings, modulations, norms and biases.
 
-    Convolution kernels count as matrices of outputs × everything else.
+    Convolution kernels count as matrices of outputs × everything else. Tables of ids learn `table_rate` times as fast as the rest.
     """
 
-    def __init__(self, module: nn.Module, rate: float) -> None:
-        matrices, others = divide(module)
-        groups = [{"params": matrices, "muon": True}, {"params": others, "muon": False}]
+    def __init__(self, module: nn.Module, rate: float, *, weight_decay: float = 0.01, table_rate: float = 1.0) -> None:
+        matrices, tables, others = divide(module)
+        groups = [
+            {"params": matrices, "muon": True},
+            {"params": tables, "muon": False, "lr": rate * table_rate},
+            {"params": others, "muon": False},
+        ]
         super().__init__(
-            [group for group in groups if group["params"]], {"lr": rate, "momentum": 0.95, "betas": (0.9, 0.95), "decay": 0.01}
+            [group for group in groups if group["params"]], {"lr": rate, "momentum": 0.95, "betas": (0.9, 0.95), "decay": weight_decay}
         )
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         for group in self.param_groups:
-            update = self._muon if group["muon"] else self._adamw
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.mul_(1 - group["lr"] * group["decay"])
-                    update(parameter, parameter.grad, group)
+            reached = [parameter for parameter in group["params"] if parameter.grad is not None]
+            for parameter in reached:
+                parameter.mul_(1 - group["lr"] * group["decay"])
+            if group["muon"]:
+                self._muon(reached, group)
+            else:
+                for parameter in reached:
+                    self._adamw(parameter, group)
 
-    def _muon(self, parameter: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        momentum = state["momentum"]
-        momentum.lerp_(gradient, 1 - group["momentum"])
-        ahead = torch.lerp(gradient, momentum, group["momentum"])
-        straight = orthogonal(ahead.flatten(1)).view_as(parameter)
-        rows, columns = ahead.flatten(1).shape
-        parameter.add_(straight, alpha=-group["lr"] * 0.2 * max(rows, columns) ** 0.5)
+    def _muon(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        """Move matrices; those of one shape are straightened together, which is what costs."""
+        ahead: dict[tuple[int, ...], list[tuple[nn.Parameter, torch.Tensor]]] = {}
+        for parameter in parameters:
+            gradient, state = parameter.grad, self.state[parameter]
+            assert gradient is not None, "only parameters that were reached move"
+            if not state:
+                state["momentum"] = torch.zeros_like(parameter)
+            momentum = state["momentum"].lerp_(gradient, 1 - group["momentum"])
+            matrix = torch.lerp(gradient, momentum, group["momentum"]).flatten(1)
+            ahead.setdefault(tuple(matrix.shape), []).append((parameter, matrix))
+        for (rows, columns), same in ahead.items():
+            straight = orthogonal(torch.stack([matrix for _, matrix in same]))
+            for (parameter, _), each in zip(same, straight, strict=True):
+                parameter.add_(each.view_as(parameter), alpha=-group["lr"] * 0.2 * max(rows, columns) ** 0.5)
 
-    def _adamw(self, parameter: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
+    def _adamw(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
+        gradient, state = parameter.grad, self.state[parameter]
         if not state:
             state["first"], state["second"], state["count"] = torch.zeros_like(parameter), torch.zeros_like(parameter), 0
         early, late = group["betas"]
@@ -52,21 +65,37 @@ class MuonWithAdamW(Optimizer):
         parameter.addcdiv_(state["first"], spread, value=-group["lr"] / (1 - early ** state["count"]))
 
 
-def orthogonal(matrix: torch.Tensor, rounds: int = 5) -> torch.Tensor:
-    """Move a matrix's singular values to about 1 by a quintic Newton–Schulz iteration (coefficients of Jordan et al. 2024)."""
-    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = x / (x.norm() + 1e-7)
+def orthogonal(matrices: torch.Tensor, rounds: int = 5) -> torch.Tensor:
+    """Move the singular values of matrices (B, rows, columns) to about 1 by a quintic Newton–Schulz iteration (Jordan et al. 2024).
+
+    Half precision is enough for that, and is used where it is fast.
+    """
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = (matrices.mT if tall else matrices).to(torch.bfloat16 if has_fast_bf16(matrices.device.type) else matrices.dtype)
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(rounds):
-        product = x @ x.T
-        x = 3.4445 * x + (-4.7750 * product + 2.0315 * product @ product) @ x
-    return x.T if matrix.shape[0] > matrix.shape[1] else x
+        product = x @ x.mT
+        mixed = torch.baddbmm(product, product, product, beta=-4.7750, alpha=2.0315)
+        x = torch.baddbmm(x, mixed, x, beta=3.4445)
+    return (x.mT if tall else x).to(matrices.dtype)
 
 
-def divide(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Part the parameters into hidden matrices and all others. Ends of a net (`enter`, `leave`), embeddings and modulations are others."""
+@cache
+def has_fast_bf16(device: str) -> bool:
+    """Say whether a kind of device multiplies in bf16 faster than in float32."""
+    return device == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
+def divide(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """Part the parameters into hidden matrices, tables of ids, and all others.
+
+    Ends of a net (`enter`, `leave`), places and modulations are others.
+    """
+    ids = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
     matrices: list[nn.Parameter] = []
+    tables: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         hidden = parameter.ndim >= 2 and not {"enter", "leave", "place", "places", "modulation", "time"} & set(name.split("."))
-        (matrices if hidden else others).append(parameter)
-    return matrices, others
+        (tables if id(parameter) in ids else matrices if hidden else others).append(parameter)
+    return matrices, tables, others

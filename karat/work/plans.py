@@ -20,6 +20,8 @@ class TrainingPlan(Spec):
     rate: float = Field(2e-3, gt=0, description="learning rate at its highest")
     warmup: int = Field(50, ge=0, description="steps over which the rate rises")
     decay: float = Field(0.6, ge=0, le=1, description="last part of the budget over which the rate falls to nothing")
+    weight_decay: float = Field(0.01, ge=0, description="with AdamW and Muon: what a step takes off each weight, as a share of the rate")
+    table_rate: float = Field(1.0, gt=0, description="with Muon: how many times faster tables of ids learn")
     clip: float = Field(1.0, gt=0, description="longest gradient")
     average: float = Field(0.999, ge=0, lt=1, description="memory of the moving average of the weights, that samples are made with")
     bf16: bool = False

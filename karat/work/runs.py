@@ -3,36 +3,39 @@
 A run is named by the digest of what was asked, so the same request is the same run: started again it goes on, or says that it is done.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 
 from karat.learning.families.family import families
 from karat.learning.models import Model, ModelSpec
 from karat.material.data.batches import EncodedSplit, TrainingData, condition_kind, condition_of, encode_split
-from karat.material.data.preview import contact_sheet
 from karat.material.data.samples import source_of
 from karat.material.data.snapshots import Snapshot
 from karat.store.placing import write_whole
 from karat.store.store import Store
-from karat.values.codecs.codec import Codec, codecs
-from karat.values.codecs.latent import as_seen, seen
-from karat.values.given import Given
+from karat.values.codecs.codec import codecs
+from karat.values.codecs.latent import seen
+from karat.values.passages import Passage
 from karat.values.tensors import tensor_bytes
 from karat.words.errors import Cancelled
 from karat.words.events import Event, Finished
 from karat.work.bases import BaseFiles, going_on
 from karat.work.codecs import load_codec, through, weights_needed
-from karat.work.evaluation import Yardstick, quick_score
-from karat.work.generation import all_values
+from karat.work.evaluation import Yardstick
 from karat.work.latents import doubts, reconstruction
-from karat.work.measuring import targets_of, yardstick_of
+from karat.work.looks import DRAFTS, Look
+from karat.work.measuring import yardstick_of
 from karat.work.plans import FittedCodec, RunSpec, TrainingPlan
-from karat.work.recipes.recipes import Dials, cook
-from karat.work.training import SHOWN, chosen_weights, settled_plan, train
+from karat.work.recipes.dials import Dials
+from karat.work.recipes.recipes import cook
+from karat.work.training import chosen_weights, settled_plan, train
+
+SCARCE = 4_000_000
+"""Bytes of text below which a run of minutes reads all of it many times over."""
 
 
 def plan_run(
@@ -60,7 +63,9 @@ def plan_run(
         sources = (condition_of(sample, name) for sample in snapshot.samples("train"))
         conditions[name] = codecs[condition_kind(name)].fit({}, (source for source in sources if source is not None))
     spaces = {name: codec.space for name, codec in conditions.items()}
-    family, plan, augmentation = cook(space, spaces, dials, apart=fitted.state.get("packing") == "whole")
+    packing = fitted.state.get("packing")
+    scarce = packing is not None and packing != "single" and _bytes_of(store, snapshot) < SCARCE
+    family, plan, augmentation = cook(space, spaces, dials, apart=packing == "whole", scarce=scarce)
     return RunSpec(
         snapshot=snapshot.id,
         made=fitted,
@@ -70,6 +75,11 @@ def plan_run(
         augment=augmentation,
         plan=plan,
     )
+
+
+def _bytes_of(store: Store, snapshot: Snapshot) -> int:
+    """Give how many bytes of text there are to learn from."""
+    return sum(sample.span[1] if sample.span else store.path(sample.blob).stat().st_size for sample in snapshot.samples("train"))
 
 
 def _goes_on(dials: Dials) -> bool:
@@ -124,7 +134,9 @@ def _train(store: Store, spec: RunSpec, folder: Path, stop: Callable[[], bool]) 
     data = TrainingData(train_part, validation, spec.augment, seed=plan.seed)
     judged = plan.judged and seen(train_part.made).kind == "image"
     yardstick = (yield from _stoppable(yardstick_of(store, snapshot, spec), stop)) if judged else None
-    look = Look(spec, validation, folder, yardstick)
+    openings = [sample for sample in islice(snapshot.samples("validation"), DRAFTS) if sample.in_turns]
+    drafts = [passage.opening() for passage in (source_of(store, sample) for sample in openings) if isinstance(passage, Passage)]
+    look = Look(spec, validation, folder, yardstick, drafts=drafts)
     autoencoders = [record for digest in weights_needed(spec) for record in store.made(digest) if record.kind == "run"]
     yield from doubts(autoencoders)
     last: Event | None = None
@@ -168,41 +180,3 @@ def device_of(plan: TrainingPlan) -> torch.device:
     if plan.device != "auto":
         return torch.device(plan.device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-class Look:
-    """Looks at a model while it trains: draws samples from the same seeds each time, and scores them where a yardstick is given."""
-
-    def __init__(self, spec: RunSpec, validation: EncodedSplit, folder: Path, yardstick: Yardstick | None) -> None:
-        self.spec, self.validation, self.folder, self.yardstick = spec, validation, folder, yardstick
-        self.codec = validation.made
-
-    def __call__(self, model: Model, step: int, judged: bool) -> dict[str, float]:
-        plan = self.spec.plan
-        judged = judged and self.yardstick is not None
-        rows = [row % len(self.validation) for row in range(plan.samples if judged else SHOWN)]
-        given = self.validation.conditions(rows)
-        values = as_seen(self.codec, all_values(model, given, [(plan.seed, index) for index in range(len(rows))], {}))
-        self._draw(values[:SHOWN], given, step)
-        if not judged or self.yardstick is None:
-            return {}
-        labels, targets = targets_of(given, rows)
-        return quick_score(values, labels, against=self.yardstick, targets=targets)
-
-    def _draw(self, values: Tensor, given: Given, step: int) -> None:
-        captions = captions_of(given, self.validation.given, len(values))
-        media = [seen(self.codec).decode(value) for value in values]
-        place = self.folder / "samples" / f"step-{step:09d}"
-        place.parent.mkdir(exist_ok=True)
-        if seen(self.codec).kind == "image":
-            contact_sheet(zip(media, captions, strict=True), title=f"step {step}").save(place.with_suffix(".png"))
-        else:
-            texts = (f"{caption}\n{text}" if caption else text for caption, text in zip(captions, media, strict=True))
-            place.with_suffix(".txt").write_text("\n\n---\n\n".join(texts), encoding="utf-8", errors="replace")
-
-
-def captions_of(given: Given, codecs_of: Mapping[str, Codec], count: int) -> list[str]:
-    """Say in words what was given to each of some samples."""
-    known = codecs_of.items()
-    said = [[str(codec.decode(given.values[name][row])) for name, codec in known if given.keep[name][row]] for row in range(count)]
-    return [", ".join(words) for words in said]

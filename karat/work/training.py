@@ -146,7 +146,7 @@ def train(
 
 def begin(model: Model, plan: TrainingPlan) -> Run:
     """Put a model and its optimizers together at step 0."""
-    built = {turn: optimizers[plan.optimizer](model.family.trained_in(turn), plan.rate) for turn in model.family.turns}
+    built = {turn: optimizers[plan.optimizer](model.family.trained_in(turn), plan) for turn in model.family.turns}
     for optimizer in built.values():
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])

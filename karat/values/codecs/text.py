@@ -74,7 +74,7 @@ class TextCodec:
         if asked.packing != "single":
             size = sum(len(text.encode()) for text in texts)
             units = _units_for(texts, size) if units == "auto" else units
-            vocab = vocab or _vocab_for(size)
+            vocab = vocab or _vocab_for(size) * (2 if units == "characters" else 1)
         tokenizer = _characters(texts, vocab) if units == "characters" else _bpe(texts, 260 if units == "bytes" else vocab or 1024)
         tokenizer.encode_special_tokens = True
         lengths = [len(encoding.ids) + 1 for encoding in tokenizer.encode_batch(texts)]

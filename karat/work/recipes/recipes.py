@@ -4,9 +4,7 @@ The settings come from recorded runs (`benchmarks/`); `docs/log.md` says what wa
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Self
-
-from pydantic import Field, model_validator
+from typing import Any
 
 from karat.learning.families.autoencoder import LATENT_AXES
 from karat.learning.families.family import FamilyOptions, families
@@ -19,26 +17,9 @@ from karat.words.registry import Registry
 from karat.words.specs import Spec
 from karat.work.optimizers import optimizers
 from karat.work.plans import TrainingPlan
+from karat.work.recipes.dials import Dials, Size
 
-Size = Literal["tiny", "small", "base", "large"]
 WIDTHS: dict[Size, int] = {"tiny": 16, "small": 32, "base": 64, "large": 128}
-
-
-class Dials(Spec):
-    """What a user turns. `changes` reaches everything else, by dotted name: {"family.net.width": 48, "plan.rate": 0.001}."""
-
-    family: str | None = Field(None, description="left open: diffusion for numbers, autoregressive for ids")
-    size: Size = "small"
-    steps: int | None = None
-    minutes: float | None = Field(None, gt=0)
-    seed: int = 0
-    changes: dict[str, Any] = {}
-
-    @model_validator(mode="after")
-    def _one_budget(self) -> Self:
-        if self.steps is not None and self.minutes is not None:
-            raise ValueError("give either steps or minutes")
-        return self
 
 
 class Recipe(Spec):
@@ -52,12 +33,19 @@ class Recipe(Spec):
 recipes: Registry[Callable[[Space, Mapping[str, Space], int], Recipe]] = Registry("recipe")
 
 
-def cook(space: Space, given: Mapping[str, Space], dials: Dials, *, apart: bool = False) -> tuple[FamilyOptions, TrainingPlan, AugmentSpec]:
-    """Give the complete options for making values of `space` under what is `given`; with `apart`, a row holds several passages."""
+def cook(
+    space: Space, given: Mapping[str, Space], dials: Dials, *, apart: bool = False, scarce: bool = False
+) -> tuple[FamilyOptions, TrainingPlan, AugmentSpec]:
+    """Give the complete options for making values of `space` under what is `given`; with `apart`, a row holds several passages.
+
+    Of `scarce` text, which is read many times over, a net learns with dropout and a strong decay of its weights.
+    """
     family = dials.family or ("autoregressive" if space.is_ids else "diffusion")
     recipe = recipes[family](space, given, WIDTHS[dials.size])
     if apart and "apart" in families[family].Options.model_fields:
         recipe = recipe.changed(family={**recipe.family, "apart": True})
+    if scarce:
+        recipe = sheltered(recipe)
     budget = {"steps": dials.steps} if dials.steps is not None else {"minutes": dials.minutes or 10.0}
     tree: dict[str, Any] = {
         "family": {"kind": family, **recipe.family},
@@ -73,6 +61,15 @@ def cook(space: Space, given: Mapping[str, Space], dials: Dials, *, apart: bool 
     plan = TrainingPlan.from_values(tree["plan"])
     optimizers[plan.optimizer]  # refuses an unknown one before anything is spent
     return families[family].Options.from_values(tree["family"]), plan, augmentation
+
+
+def sheltered(recipe: Recipe) -> Recipe:
+    """Give a recipe of a transformer in the form that does not learn a few texts by heart."""
+    net = recipe.family.get("net")
+    if not isinstance(net, dict) or recipe.plan.get("optimizer") != "muon":
+        return recipe
+    plan = {**recipe.plan, "weight_decay": 0.5, "table_rate": 3.0}
+    return recipe.changed(family={**recipe.family, "net": {**net, "dropout": 0.2}}, plan=plan)
 
 
 def change(tree: dict[str, Any], place: str, value: Any) -> None:
@@ -112,7 +109,8 @@ def autoregressive(space: Space, given: Mapping[str, Space], width: int) -> Reci
     """A transformer over the ids, trained with Muon; chosen by its loss on held-out data where nothing better judges it."""
     net = {"kind": "transformer", "width": 4 * width, "depth": 4}
     if space.axes == ("token",) and not given:
-        return Recipe(family={"net": net}, plan={"optimizer": "muon", "rate": 6e-3, "batch": 16, "decay": 0.8, "judged": 0})
+        plan = {"optimizer": "muon", "rate": 6e-3, "table_rate": 5.0, "batch": 8, "warmup": 20, "judged": 0}
+        return Recipe(family={"net": net}, plan=plan)
     return Recipe(family={"net": net}, plan={"optimizer": "muon", "rate": 3e-3})
 
 
