@@ -128,10 +128,11 @@ def test_edit_between_two_texts_makes_assets(squeezed: tuple[RunSpec, dict[str, 
     path = released(tmp_path, *squeezed)
     words = ("edit", path, "--between", "the red fox sleeps here", "the blue whale swims below", "--steps", "4")
     told = shell.well("--json", *words, "-o", "way").lines
-    texts = [line["value"] for line in told if line["kind"] == "explained"]
+    texts = [line["text"] for line in told if line["kind"] == "wrote"]
     assert texts[0] == "the red fox sleeps here"
     assert len(texts) == 4
     assert [file.read_text() for file in sorted(Path("way").glob("*.txt"))] == texts
+    shell.well("reproduce", next(line["asset"] for line in told if line["kind"] == "made" and line["index"] == 2), "-o", "same")
     assert "no effect" in shell.refused(*words, "--seed", "3")
     shell.refused("edit", path, "--text", "the red fox", "--toward", "blue")  # the data is not in this store
     assert "fill gaps" in shell.refused("edit", path, "--text", "the ___ fox")

@@ -4,34 +4,28 @@ Each result is a file with its origin beside it and a record on the chain, as wh
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-import karat
-from karat.app.generating import Made, asset_id, file_name, read_given
+from karat.app.generating import read_given
 from karat.app.releasing import load_release, open_release
-from karat.app.steps import Explained
+from karat.app.steps import Wrote
+from karat.app.writing import TextDesk
 from karat.material.data.samples import source_of
 from karat.material.data.snapshots import Snapshot
-from karat.material.releases.release import Release
-from karat.material.trust import origin as origins
-from karat.material.trust.origin import Origin
-from karat.store.placing import write_whole
-from karat.store.records import Record
 from karat.store.store import Store
-from karat.words.errors import Cancelled, DataError, SpecError, StoreError
+from karat.words.errors import Cancelled, DataError, SpecError
 from karat.words.events import Event, Finished, Started
-from karat.words.specs import digest_of
 from karat.work.editing import Edit, edited
-from karat.work.generation import Ready, Request
+from karat.work.generation import Ready
 from karat.work.latents import between, latents_of, media_of, steered
 from karat.work.plans import RunSpec
+from karat.work.requests import Request
 
-__all__ = ["Desk", "Edit", "Steer", "Way", "edit", "edited_again", "spans"]
+__all__ = ["Edit", "Steer", "Way", "edit", "edited_again", "spans"]
 
 STUDIED = 1000
 """Samples of a label, at most, from which its mean is taken."""
@@ -74,13 +68,13 @@ def edit(store: Store, ref: str, asked: Edit | Way | Steer, out: Path, *, stop: 
     asked = asked.changed(given=read_given({name: str(value) for name, value in asked.given.items()}, ready))
     total = asked.steps if isinstance(asked, Way) else asked.count
     singles = [asked.changed(count=1, first=asked.first + place) for place in range(total)]
-    desk = Desk(store, record, release, ready, out)
+    desk = TextDesk(store, record, release, ready, out)
     yield Started(what="editing", total=total, unit="texts")
     for done, single in enumerate(singles):
         if stop():
             raise Cancelled(f"Stopped after {done} of {total} texts; they are kept in {out}.", repair="Give the same command again.")
         text = _edited(store, ready, spec, single)
-        yield Explained(name="", value=text, meaning="")
+        yield Wrote(index=single.first, text=text, finish="stop")
         yield desk.put(text, single)
     named = "text" if total == 1 else "texts"
     yield Finished(what="editing", result=str(out), summary=f"{total} {named} in {out}", figures={"assets": total})
@@ -115,38 +109,3 @@ def _of_label(store: Store, snapshot: Snapshot, label: str, *, inside: bool) -> 
         known = f"It has: {', '.join(snapshot.labels[:20])}." if snapshot.labels else "Its samples have no labels."
         raise DataError(f"The data of this release has no samples {'of' if inside else 'beside'} the label {label!r}.", repair=known)
     return some
-
-
-@dataclass(frozen=True)
-class Desk:
-    """Where texts are put down: a folder and the chain."""
-
-    store: Store
-    record: Record
-    release: Release
-    ready: Ready
-    out: Path
-
-    def __post_init__(self) -> None:
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"{self.out} cannot be made: {error.strerror}.", repair="Choose another folder with -o.") from None
-
-    def put(self, text: str, request: Request, **facts: Any) -> Made:
-        """Write one text, its origin beside it, and its record."""
-        payload, path = self.ready.made.write(text), self.out / file_name(self.ready, self.release, request)
-        write_whole(path, payload)
-        asset = asset_id(self.release, request)
-        about = Origin(
-            release=self.release.digest,
-            asset=asset,
-            seed=request.seed,
-            settings=digest_of(request.model_dump(mode="json")),
-            system_version=karat.__version__,
-            title=str(self.release.facts.get("title", "")),
-        )
-        origins.write_sidecar(path, about)
-        known = {"asset": asset, "media_type": self.ready.made.media_type, **facts}
-        made = self.store.record("asset", made=self.store.put(payload), made_from=[self.record.id], spec=request, facts=known)
-        return Made(asset=made, path=str(path), index=request.first)

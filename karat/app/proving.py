@@ -63,20 +63,24 @@ def failure(found: Sequence[Verification]) -> KaratError | None:
 
 def reproduce_asset(store: Store, ref: str, out: Path) -> Iterator[Event]:
     """Make an asset again from its record. Ends with Finished; raises DataError when the bytes differ."""
+    from karat.app.editing import edited_again
     from karat.app.generating import file_name, file_of
     from karat.app.releasing import load_release, open_release
     from karat.app.writing import written_again
-    from karat.work.generation import Request, all_values, repeated
+    from karat.work.generation import all_values, repeated
+    from karat.work.requests import Request
 
     record = show(store, ref).record if Path(ref).is_file() else find(store, ref, "asset")
     if record.kind != "asset" or record.made is None:
         raise NotFoundError(f"{ref} is a {record.kind}, no asset.", repair=f"Give an asset's id or file, as `{MAKES['asset']}` names it.")
     _, release = open_release(store, record.made_from[0])
-    ready, _ = load_release(release)
+    ready, spec = load_release(release)
     yield Started(what="reproduction", total=1, unit="asset")
     if "prompt" in record.spec:
         single: Request
         single, payload = written_again(ready, record.spec)
+    elif {"spans", "between", "toward"} & set(record.spec):
+        single, payload = edited_again(store, ready, spec, record.spec)
     else:
         single = Request.from_values(record.spec)
         rows = repeated(ready.conditions(single.given), 1)

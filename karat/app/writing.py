@@ -25,8 +25,9 @@ from karat.values.passages import Passage, Turn
 from karat.words.errors import Cancelled, DataError, SpecError, StoreError
 from karat.words.events import Event, Finished, Progress, Started
 from karat.words.specs import digest_of
-from karat.work.generation import Ready, Request
-from karat.work.writing import Finish, Order, Writer, WritingOptions
+from karat.work.generation import Ready
+from karat.work.requests import Request
+from karat.work.writing import Order, Writer, WritingOptions
 
 WRITES = ("autoregressive", "pretrained")
 """The families that write token by token."""
@@ -122,7 +123,7 @@ def _write(desk: "TextDesk", requests: Sequence[WritingRequest], stop: Callable[
             yield Wrote(index=requests[place].first, text=token.text, finish=token.finish)
         if token.finish:
             done += 1
-            yield desk.put(texts[place], requests[place], token.finish)
+            yield desk.put(texts[place], requests[place], finish=token.finish)
             yield Progress(done=done, total=len(orders))
     summary = f"{done:,} text{'s' if done > 1 else ''} in {desk.out}"
     yield Finished(what="writing", result=str(desk.out), summary=summary, figures={"assets": done, "tokens": tokens})
@@ -203,7 +204,7 @@ class TextDesk:
         except OSError as error:
             raise StoreError(f"{self.out} cannot be made: {error.strerror}.", repair="Choose another folder with -o.") from None
 
-    def put(self, text: str, request: WritingRequest, finish: Finish) -> Made:
+    def put(self, text: str, request: Request, **facts: Any) -> Made:
         """Write one text, its origin beside it, and its record."""
         payload, path = self.ready.made.write(text), self.out / file_name(self.ready, self.release, request)
         write_whole(path, payload)
@@ -217,6 +218,6 @@ class TextDesk:
             title=str(self.release.facts.get("title", "")),
         )
         origins.write_sidecar(path, about)
-        facts = {"asset": asset, "media_type": self.ready.made.media_type, "finish": finish}
-        made = self.store.record("asset", made=self.store.put(payload), made_from=[self.record.id], spec=request, facts=facts)
+        known = {"asset": asset, "media_type": self.ready.made.media_type, **facts}
+        made = self.store.record("asset", made=self.store.put(payload), made_from=[self.record.id], spec=request, facts=known)
         return Made(asset=made, path=str(path), index=request.first)

@@ -14,14 +14,17 @@ from torch import Tensor
 
 from karat.learning.families.family import stream_seed
 from karat.learning.models import Model
-from karat.values.codecs.text import TextCodec
+from karat.values.codecs.text import SPECIALS, TextCodec
 from karat.values.given import Given
 from karat.words.errors import SpecError
-from karat.work.generation import Ready, Request, repeated
+from karat.work.generation import Ready, repeated
+from karat.work.requests import Request
 
 BLANK = re.compile("_{3,}")
 LONGEST = 8
 """Tokens that are tried for a blank, at most."""
+UNWRITTEN = dict.fromkeys(range(len(SPECIALS)), -1e4)
+"""What is added to the logits of marks: no gap is filled by the end of the text or by a turn."""
 WEIGHED = 16
 """How many times each try is weighed, each time with other gaps."""
 
@@ -59,12 +62,13 @@ def edited(ready: Ready, edit: Edit) -> str:
     if (over := sum(lengths) - room) > 0:
         said = f"With its gaps the text is {over} tokens longer than the {codec.length} that the model knows."
         raise SpecError(said, repair="Shorten the text, or ask for fewer --tokens.")
+    unwritten = {"bias": UNWRITTEN} if "bias" in ready.model.family.Sampling.model_fields else {}
     given, filled = ready.conditions(edit.given), torch.empty(0)
     for place in range(1 if _settled(edit) else len(lengths)):
         most = min(LONGEST, room - sum(lengths) + lengths[place])
         tries = [lengths] if _settled(edit) else [[*lengths[:place], n, *lengths[place + 1 :]] for n in range(1, most + 1)]
         rows, where = _rows(kept, tries, codec.length)
-        options = ready.model.sampling(**edit.sampling)
+        options = ready.model.sampling(**{**unwritten, **edit.sampling})
         made = ready.model.filled(rows, where, repeated(given, len(tries)), options, [(edit.seed, edit.first)] * len(tries))
         best = int(_nats(ready.model, made, given, edit.seed).argmin()) if len(tries) > 1 else 0
         filled, lengths = made[best], tries[best]

@@ -50,7 +50,7 @@ def edit(
     """Edit a text: fill gaps, rewrite spans, go from one text to another, or move it towards a label."""
     from karat.app import editing
     from karat.app.settings import pairs, settings
-    from karat.faces.cli.telling import follow, stopping
+    from karat.faces.cli.telling import Spoken, follow, stopping
 
     face = face_of(context)
     if (text is None) == (between is None):
@@ -65,8 +65,9 @@ def edit(
         sampling = ({} if steps is None else {"steps": steps}) | settings(change or ())
         values = {"text": text, "spans": editing.spans(span or ()), "tokens": tokens, "sampling": sampling}
         asked = editing.Edit.from_values({**values, "count": count, "seed": seed, "given": dict(pairs(given or (), option="--given"))})
+    teller = face.teller() if face.as_json else Spoken(face.teller(), streams=False)
     with stopping() as stop:
-        follow(editing.edit(face.store(), release, asked, out, stop=stop), face.teller())
+        follow(editing.edit(face.store(), release, asked, out, stop=stop), teller)
 
 
 def _refuse_others(context: typer.Context, *, kind: str) -> None:

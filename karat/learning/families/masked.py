@@ -44,6 +44,7 @@ class MaskedSampling(SamplingOptions):
     order: Literal["random", "sure"] = Field("random", description="sure: where the net is surest first; likelier and less varied")
     temperature: float = Field(1.0, ge=0, description="0: always the likeliest id")
     guidance: float = Field(1.0, ge=0, description="1: as learnt; more: closer to what is given, less varied")
+    bias: dict[int, float] = Field({}, description="numbers to add to the logits of ids, as in {17: -100}")
 
 
 @families.add("masked")
@@ -117,6 +118,8 @@ class Masked(nn.Module):
         """Give an id for each position, and its probability."""
         logits = [self.net(ids_BN, each).float() for each in asked]
         guided = logits[0] if len(logits) == 1 else logits[1] + options.guidance * (logits[0] - logits[1])
+        if options.bias:
+            guided[..., list(options.bias)] += torch.tensor(list(options.bias.values()), device=guided.device)
         if options.temperature == 0:
             sureness_BN, drawn_BN = guided.softmax(-1).max(-1)
             return drawn_BN, sureness_BN
