@@ -14,6 +14,7 @@ QUICK = (
     ("loop.py",),
     ("quality.py", "digits", "--minutes", "1"),
     ("sampling.py", "digits"),
+    ("text_generation.py",),
     ("memory.py", "--counts", "2000"),
     ("personal_data.py",),
     ("near_duplicates.py", "--documents", "5000"),

@@ -17,6 +17,7 @@ TITLES = {
     "bits per byte": "Bits per byte at equal time",
     "compression": "Compression",
     "sampling": "Sampling speed",
+    "text generation": "Writing speed",
     "loop": "Overhead of the loop",
     "near duplicates": "Near duplicates of texts",
     "personal data": "Personal data",

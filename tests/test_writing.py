@@ -98,6 +98,22 @@ def test_rows_keep_their_numbers_when_they_are_arranged() -> None:
     assert torch.equal(second, torch.stack([alone[2][1], alone[0][1]]))
 
 
+def test_where_numbers_depend_on_the_rows_beside_them_all_steps_have_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = awaken(CausalTransformer(Space(axes=("token",), shape=(40,), vocab=50), {}, NET))
+    free = CausalDecoder(net)
+    monkeypatch.setattr(CausalDecoder, "_is_steady", lambda decoder: False)
+    bound = CausalDecoder(net)
+    for decoder in (free, bound):
+        for row, prompt in enumerate([[1, 2, 3], [4], [5, 6, 7, 8]]):
+            decoder.begin(row, prompt, Given())
+    assert not bound.steady
+    for ids in ([9, 8, 7], [6, 5, 4]):
+        torch.testing.assert_close(bound.step(ids), free.step(ids), rtol=1e-4, atol=1e-5)
+    bound.arrange([2])
+    free.arrange([2])
+    torch.testing.assert_close(bound.step([3]), free.step([3]), rtol=1e-4, atol=1e-5)
+
+
 def test_a_text_is_the_same_alone_and_among_others(writer: Writer) -> None:
     """To the bit, log-probabilities included, also when rows end at different times and make room for others."""
     prompts = ["a red", "", "狐狸", "a blue whale and", "über"]

@@ -97,7 +97,7 @@ class CausalDecoder:
             self.turn = torch.polar(torch.ones_like(net.turn), net.turn)[:, None]
             self.places = torch.arange(_rounded(net.lead + self.longest), device=self.device)
             self.steady, self.lengths, self.room = True, [0] * ROWS, 0
-            self.cache = torch.empty(0)
+            self.cache = torch.empty(0, 0)
             self.steady = self._is_steady()
 
     def begin(self, row: int, ids: Sequence[int], given: Given) -> Tensor:
@@ -111,7 +111,7 @@ class CausalDecoder:
             wanted = len(ids)
             rows = ROWS if not self.steady else max(2, wanted)
             lengths = [*self.lengths[:wanted], *[self.lengths[0]] * (rows - wanted)]
-            self._reserve(max(lengths) + 1)
+            self._reserve(wanted, max(lengths) + 1)
             reach = _rounded(max(lengths) + 1) if self.steady else self.room
             at_B = torch.tensor(lengths, device=self.device)
             hidden_BN = self.places[:reach] > at_B[:, None]
@@ -141,6 +141,7 @@ class CausalDecoder:
             return
         with torch.inference_mode():
             reach = max(self.lengths[sources[row]] for row in changed)
+            self._reserve(len(sources), reach)
             moved = self.cache[:, [sources[row] for row in changed], :, :reach]
             self.cache[:, changed, :, :reach] = moved
             self.lengths = [*(self.lengths[source] for source in sources), *self.lengths[len(sources) :]]
@@ -149,7 +150,7 @@ class CausalDecoder:
         after_ND = self.net.enter.weight.index_select(0, torch.tensor(ids, dtype=torch.long, device=self.device))
         x_ND = torch.cat([opening_ND, after_ND])
         count = len(x_ND)
-        self._reserve(count)
+        self._reserve(row + 1, count)
         self.lengths[row] = count
 
         def mix(layer: int, q_NKC: Tensor, kv_NKC: Tensor) -> Tensor:
@@ -181,16 +182,19 @@ class CausalDecoder:
         size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         return x / size.square_().add_(self.width * TINY).sqrt_()
 
-    def _reserve(self, places: int) -> None:
-        """Make room for rows of so many places, keeping what they hold."""
-        if places <= self.room:
+    def _reserve(self, rows: int, places: int) -> None:
+        """Make room for so many rows of so many places, keeping what is there: for one row, or for all."""
+        there = self.cache.shape[1]
+        if places <= self.room and rows <= there:
             return
         assert places <= len(self.places), "a row is full"
-        room = min(len(self.places), _rounded(max(places, 2 * self.room))) if self.steady else len(self.places)
+        rows = 1 if max(rows, there) == 1 and self.steady else ROWS
+        room = self.room if places <= self.room else min(len(self.places), _rounded(max(places, 2 * self.room)))
+        room = room if self.steady else len(self.places)
         # What is masked is still multiplied, by nothing; it must be a number.
-        cache = torch.zeros(len(self.layers), ROWS, 2 * self.heads, room, self.part, device=self.device)
+        cache = torch.zeros(len(self.layers), rows, 2 * self.heads, room, self.part, device=self.device)
         if self.room:
-            cache[..., : self.room, :] = self.cache
+            cache[:, :there, :, : self.room] = self.cache
         self.cache, self.room = cache, room
 
     def _is_steady(self) -> bool:
@@ -206,7 +210,7 @@ class CausalDecoder:
                 self._read(row, start, seen[source])
             logits = self.step([seen[source][0] for source in rows])
             found.append(logits[rows.index(0)].clone())
-        self.lengths, self.room, self.cache = [0] * ROWS, 0, torch.empty(0)
+        self.lengths, self.room, self.cache = [0] * ROWS, 0, torch.empty(0, 0)
         return all(torch.equal(each, found[0]) for each in found)
 
 
