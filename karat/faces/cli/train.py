@@ -56,9 +56,7 @@ def train(
     through: Annotated[
         str | None, typer.Option(metavar="RUN", help="Learn the latents of this run: of the family vae or, for texts, autoencoder.")
     ] = None,
-    base: Annotated[
-        str | None, typer.Option(metavar="FOLDER|NAME", help="Go on from a pretrained language model: its folder, or its name on the hub.")
-    ] = None,
+    base: Annotated[str | None, typer.Option(metavar="BASE", help="Go on from a pretrained language model: a folder or hub name.")] = None,
     change: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change anything else, as in family.net.width=48 or made.size=32."),
