@@ -11,7 +11,9 @@ from torch import Tensor
 
 from karat.material.metrics.features import digest_of_tensors
 from karat.material.metrics.scores import Side
-from karat.material.metrics.texts.units import IS_WIDE, units
+from karat.material.metrics.texts.ngrams import NgramModel
+from karat.material.metrics.texts.units import IS_WIDE, mixed, units
+from karat.values.passages import Passage
 from karat.words.errors import DataError
 
 WIDTH = 48
@@ -34,6 +36,7 @@ class TextFeatures:
         if len(texts) < FEWEST:
             problem = f"The judge split holds {len(texts)} texts; features need at least {FEWEST}."
             raise DataError(problem, repair="Give the split a larger share.")
+        self._ngrams = NgramModel.fit(Passage(text=text) for text in texts)
         self._hashed = HashingVectorizer(analyzer="char", ngram_range=(1, LONGEST), n_features=HASHED, alternate_sign=False, norm=None)
         self._weighted = TfidfTransformer(sublinear_tf=True)
         weighted = self._weighted.fit_transform(self._hashed.transform(texts))
@@ -55,8 +58,13 @@ class TextFeatures:
 
     def side(self, texts: Sequence[str], references: Sequence[str] = ()) -> Side:
         """Give texts as a side of a comparison."""
-        plain = torch.tensor([plain_facts(text) for text in texts])
+        plain = torch.tensor([[*plain_facts(text), *self._order(text)] for text in texts]).float()
         return Side(self.features(texts), plain, texts=tuple(texts), references=tuple(references))
+
+    def _order(self, text: str) -> tuple[float, float]:
+        """Give what a byte costs by runs of bytes, and how much more with the words in another order: runs of characters do not see it."""
+        cost, otherwise = (float(self._ngrams.nats(Passage(text=each)).mean()) for each in (text, mixed(text)))
+        return cost, otherwise - cost
 
 
 def plain_facts(text: str) -> list[float]:
