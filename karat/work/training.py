@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from karat.learning.families.family import stream_seed
+from karat.learning.families.family import Loss, stream_seed
 from karat.learning.models import Model
 from karat.values.given import Given
 from karat.words.errors import Cancelled, TrainingError
@@ -42,6 +42,16 @@ class Data(Protocol):
         ...
 
 
+class Objective(Protocol):
+    """What is minimised: a family's own losses, unless something else is to be learnt with the same net."""
+
+    chosen_by: ClassVar[str | None]
+
+    def loss(self, turn: str, x: Tensor, given: Given, generator: torch.Generator) -> Loss: ...
+
+    def held_out(self, x: Tensor, given: Given, generator: torch.Generator) -> dict[str, Tensor]: ...
+
+
 Look = Callable[[Model, int, bool], dict[str, float]]
 """Looks at the averaged model at a step and, when it is to judge, scores samples; the checkpoint with the lowest `choice` is chosen."""
 
@@ -66,6 +76,7 @@ class Run:
 
     model: Model
     plan: TrainingPlan
+    objective: Objective
     optimizers: dict[str, Optimizer]
     average: Average
     step: int = 0
@@ -107,17 +118,27 @@ class Run:
 
 
 def train(
-    model: Model, data: Data, plan: TrainingPlan, folder: Path, *, look: Look | None = None, stop: Callable[[], bool] = lambda: False
+    model: Model,
+    data: Data,
+    plan: TrainingPlan,
+    folder: Path,
+    *,
+    look: Look | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    objective: Objective | None = None,
 ) -> Iterator[Event]:
     """Train until the budget is used, from the newest checkpoint in `folder` if there is one.
 
+    With an `objective` of its own the start is a checkpoint to choose as well: what does not get better by it stays as it was.
     Ends with Finished, whose figures name the chosen step; `chosen_weights` then reads that step's from `folder`.
     Raises Cancelled, after a checkpoint, when `stop` says so, and TrainingError when a loss is no number.
     """
-    run = begin(model, plan)
+    run = begin(model, plan, objective)
     if (found := read_checkpoint(folder)) is not None:
         restore(run, *found)
     yield Started(what="training", total=run.steps, unit="steps")
+    if objective is not None and run.step == 0:
+        yield check(run, data, look)
     saved_at, shown_at, now = time.monotonic(), 0.0, time.monotonic()
     while run.steps is None or run.step < run.steps:
         if stop():
@@ -144,15 +165,14 @@ def train(
     )
 
 
-def begin(model: Model, plan: TrainingPlan) -> Run:
+def begin(model: Model, plan: TrainingPlan, objective: Objective | None = None) -> Run:
     """Put a model and its optimizers together at step 0."""
     built = {turn: optimizers[plan.optimizer](model.family.trained_in(turn), plan) for turn in model.family.turns}
     for optimizer in built.values():
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
-    return Run(
-        model, plan, built, Average(model, plan.average), steps=plan.steps, falls=round((plan.steps or 0) * plan.decay), judged=plan.judged
-    )
+    average, falls = Average(model, plan.average), round((plan.steps or 0) * plan.decay)
+    return Run(model, plan, objective or model.family, built, average, steps=plan.steps, falls=falls, judged=plan.judged)
 
 
 def take_step(run: Run, data: Data) -> dict[str, Tensor]:
@@ -182,7 +202,7 @@ def take_turn(run: Run, turn: str, optimizer: Optimizer, x: Tensor, given: Given
     figures: dict[str, Tensor] = {}
     for piece in torch.arange(len(x)).chunk(plan.accumulate):
         with torch.autocast(model.device.type, torch.bfloat16, enabled=plan.bf16):
-            loss = model.family.loss(turn, x[piece], given.rows(piece), generator)
+            loss = run.objective.loss(turn, x[piece], given.rows(piece), generator)
         (loss.total * (len(piece) / len(x))).backward()
         for name, value in loss.figures.items():
             figures[name] = figures.get(name, 0.0) + value.detach() * (len(piece) / len(x))
@@ -209,12 +229,12 @@ def check(run: Run, data: Data, look: Look | None) -> Event:
     run.checked = max(run.checked, int(run.progress() * run.plan.checks))
     judging = run.step in run.judged_steps()
     with run.average.applied(run.optimizers.values()):
-        figures = held_out_losses(run.model, data, run.plan.seed)
+        figures = held_out_losses(run.model, data, run.plan.seed, run.objective)
         if look is not None:
             run.clock.looked += run.plan.samples if judging else SHOWN
             figures |= look(run.model, run.step, judging)
-        if run.plan.judged == 0 and (name := run.model.family.chosen_by) is not None:
-            figures["choice"] = figures[f"held-out {name}"]
+        if run.plan.judged == 0 and (name := run.objective.chosen_by) is not None:
+            figures["choice"] = figures.get(f"held-out {name}", float("inf"))
         if figures.get("choice", float("inf")) < run.best.get("choice", float("inf")):
             choose(run, {name: value for name, value in figures.items() if not name.startswith("held-out")})
         if run.step == run.steps and not run.best_weights:
@@ -228,7 +248,7 @@ def choose(run: Run, scores: dict[str, float]) -> None:
     run.best_weights = {name: value.detach().clone() for name, value in run.model.state_dict().items()}
 
 
-def held_out_losses(model: Model, data: Data, seed: int) -> dict[str, float]:
+def held_out_losses(model: Model, data: Data, seed: int, objective: Objective | None = None) -> dict[str, float]:
     """Give the mean of each held-out loss, with the same noise each time so that the figures compare."""
     model.eval()
     generator = torch.Generator().manual_seed(stream_seed(seed, 1 << 40))
@@ -236,7 +256,7 @@ def held_out_losses(model: Model, data: Data, seed: int) -> dict[str, float]:
     count = 0
     with torch.no_grad():
         for x, given in data.held_out():
-            for name, each in model.family.held_out(x.to(model.device), given.to(model.device), generator).items():
+            for name, each in (objective or model.family).held_out(x.to(model.device), given.to(model.device), generator).items():
                 sums[name] = sums.get(name, 0.0) + float(each.sum())
             count += len(x)
     return {f"held-out {name}": total / count for name, total in sums.items()}

@@ -90,4 +90,4 @@ class Autoregressive(nn.Module):
         """Give the nats (B, N) that each id costs."""
         ids_BN = self.bridge.enter(x).flatten(1)
         logits_BNV = self.net(ids_BN, given).float()
-        return F.cross_entropy(logits_BNV.transpose(1, 2), ids_BN, reduction="none")
+        return F.cross_entropy(logits_BNV.flatten(0, 1), ids_BN.flatten(), reduction="none").view_as(ids_BN)
