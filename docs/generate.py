@@ -34,7 +34,7 @@ SPECS = {
     "A run": ("RunSpec", "TrainingPlan", "FittedCodec", "ModelSpec", "Space", "Dials"),
     "Families": ("DiffusionOptions", "VaeOptions", "GanOptions", "AutoregressiveOptions"),
     "Nets": ("ConvnetSpec", "TransformerSpec"),
-    "Sampling": ("DiffusionSampling", "VaeSampling", "GanSampling", "AutoregressiveSampling", "Request"),
+    "Sampling": ("DiffusionSampling", "VaeSampling", "GanSampling", "AutoregressiveSampling", "WritingOptions", "Request", "WritingRequest"),
     "Data": ("ImportOptions", "SnapshotSpec", "CheckPolicy", "Fractions", "Sample"),
     "Codecs and augmentation": ("ImageOptions", "TextOptions", "LabelOptions", "NumbersOptions", "LatentState", "AugmentSpec"),
     "Measuring": ("EvaluatingOptions", "EvaluationOptions", "JudgeOptions", "OriginalityOptions", "NetworkOptions"),
