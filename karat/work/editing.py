@@ -21,8 +21,8 @@ from karat.work.generation import Ready, repeated
 from karat.work.requests import Request
 
 BLANK = re.compile("_{3,}")
-LONGEST = 8
-"""Tokens that are tried for a blank, at most."""
+TRIED = 4
+"""A blank may take up to twice so many tokens, a span nearly so many fewer or so many more than it had."""
 UNWRITTEN = dict.fromkeys(range(len(SPECIALS)), -1e4)
 """What is added to the logits of marks: no gap is filled by the end of the text or by a turn."""
 WEIGHED = 16
@@ -34,7 +34,7 @@ class Edit(Request):
 
     text: str
     spans: tuple[tuple[int, int], ...] = ()
-    tokens: int | None = Field(None, ge=1, description="tokens in each gap; left open: the model chooses, spans keep their number")
+    tokens: int | None = Field(None, ge=1, description="tokens in each gap; left open: the model chooses")
 
     def pieces(self) -> list[str]:
         """Give what stays, in order; between each two lies a gap. Raises SpecError when there is none."""
@@ -58,15 +58,12 @@ def edited(ready: Ready, edit: Edit) -> str:
     # A space before a gap is left to the first id in it, as the vocabulary was learnt.
     kept = [codec.ids(piece.rstrip(" ") if place + 1 < len(pieces) else piece) for place, piece in enumerate(pieces)]
     room = codec.length - sum(map(len, kept))
-    lengths = _lengths(codec, edit, len(kept) - 1)
-    if (over := sum(lengths) - room) > 0:
-        said = f"With its gaps the text is {over} tokens longer than the {codec.length} that the model knows."
-        raise SpecError(said, repair="Shorten the text, or ask for fewer --tokens.")
+    lengths = _lengths(codec, edit, len(kept) - 1, room)
     unwritten = {"bias": UNWRITTEN} if "bias" in ready.model.family.Sampling.model_fields else {}
     given, filled = ready.conditions(edit.given), torch.empty(0)
-    for place in range(1 if _settled(edit) else len(lengths)):
-        most = min(LONGEST, room - sum(lengths) + lengths[place])
-        tries = [lengths] if _settled(edit) else [[*lengths[:place], n, *lengths[place + 1 :]] for n in range(1, most + 1)]
+    for place in range(len(lengths) if edit.tokens is None else 1):
+        near = range(max(1, lengths[place] - TRIED + 1), min(lengths[place] + TRIED, room - sum(lengths) + lengths[place]) + 1)
+        tries = [[*lengths[:place], n, *lengths[place + 1 :]] for n in near] if edit.tokens is None else [lengths]
         rows, where = _rows(kept, tries, codec.length)
         options = ready.model.sampling(**{**unwritten, **edit.sampling})
         made = ready.model.filled(rows, where, repeated(given, len(tries)), options, [(edit.seed, edit.first)] * len(tries))
@@ -75,15 +72,17 @@ def edited(ready: Ready, edit: Edit) -> str:
     return _joined(codec, pieces, [len(ids) for ids in kept], lengths, filled)
 
 
-def _settled(edit: Edit) -> bool:
-    return edit.tokens is not None or bool(edit.spans)
-
-
-def _lengths(codec: TextCodec, edit: Edit, count: int) -> list[int]:
-    """Give how many tokens each gap has, to begin with."""
-    if edit.tokens is None and edit.spans:
-        return [max(1, len(codec.ids(edit.text[first:last]))) for first, last in sorted(edit.spans)]
-    return [edit.tokens or 1] * count
+def _lengths(codec: TextCodec, edit: Edit, count: int, room: int) -> list[int]:
+    """Give how many tokens each gap has, to begin with. Raises SpecError when the row has no room for them."""
+    if edit.tokens is not None:
+        lengths = [edit.tokens] * count
+    else:
+        lengths = [max(1, len(codec.ids(edit.text[first:last]))) for first, last in sorted(edit.spans)] or [TRIED] * count
+        lengths = lengths if sum(lengths) <= room else [1] * count
+    if (over := sum(lengths) - room) > 0:
+        said = f"With its gaps the text is {over} tokens longer than the {codec.length} that the model knows."
+        raise SpecError(said, repair="Shorten the text, or ask for fewer --tokens.")
+    return lengths
 
 
 def _rows(kept: Sequence[list[int]], tries: Sequence[Sequence[int]], length: int) -> tuple[Tensor, Tensor]:
