@@ -20,8 +20,11 @@ from karat.store.store import Store
 from karat.values.codecs.text import TextCodec
 from karat.values.given import Given
 from karat.values.passages import Passage
+from karat.words.errors import DataError
 from karat.words.events import Finished
 from karat.work.explaining import explain, moved_by, nearest, parts, strip
+from karat.work.following import Following
+from karat.work.generation import Ready
 from karat.work.reading import cost_of, gone_on, nats_of
 from karat.work.recipes.recipes import Dials
 from karat.work.runs import plan_run, run
@@ -192,6 +195,19 @@ def test_a_bound_pays_for_the_whole_row_as_its_length_is_no_secret():
     cost = cost_of(model, codec, passages)
     assert cost.nats.tolist() == pytest.approx([12 * math.log(codec.space.vocab)] * 2, rel=0.02)
     assert cost.ids.tolist() == [3, 12]
+
+
+def test_a_model_that_makes_whole_texts_is_measured_from_nothing_alone():
+    real = reality(tales)
+    codec = TextCodec.fit({"length": 24, "vocab": 400}, real.train)
+    model = Model(ModelSpec.from_values({"space": codec.space, "family": {"kind": "masked", "net": {"width": 16, "depth": 1}}}))
+    write = Following(Ready(model.eval(), codec, {}), Given(), {"steps": 4}, seed=0)
+    assert not write.goes_on
+    found = result_of(evaluate_texts(model, codec, real, write, MEASURING, count=10, follows=write.goes_on))
+    assert [each.space for each in found.made] == ["from nothing"]
+    assert "upper bound" in found.evaluation["bits-per-byte/test"].meaning
+    with pytest.raises(DataError, match="cannot go on"):
+        result_of(evaluate_texts(model, codec, reality(talks), write, MEASURING, count=10, follows=False))
 
 
 def test_a_run_is_evaluated_released_and_explained_by_the_same_commands(tmp_path):
