@@ -125,6 +125,8 @@ def about(record: Record) -> str:
         "evaluation": _evaluation,
         "export": _export,
         "asset": _asset,
+        "verdict": _verdict,
+        "cost": _cost,
     }
     if record.kind in says:
         return says[record.kind](spec, facts)
@@ -277,3 +279,12 @@ def _engine(spec: dict[str, Any], facts: dict[str, Any]) -> str:
 def _asset(spec: dict[str, Any], facts: dict[str, Any]) -> str:
     given = ", ".join(f"{name} {value}" for name, value in spec.get("given", {}).items())
     return ", ".join([*([given] if given else []), f"seed {spec.get('seed')}", f"index {spec.get('first')}"])
+
+
+def _verdict(spec: dict[str, Any], facts: dict[str, Any]) -> str:
+    said = {"prefer": f"prefers {spec.get('prefers')}", "tags": "tags"}.get(str(spec.get("judgement")), f"{spec.get('judgement')}")
+    return ", ".join([said, *spec.get("tags", ()), f"by {spec.get('by')}"])
+
+
+def _cost(spec: dict[str, Any], facts: dict[str, Any]) -> str:
+    return f"{spec.get('part')}, {spec.get('seconds', 0.0):,.1f} s"

@@ -4,6 +4,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 
+from karat.app.costs import enter_time_up
 from karat.app.failures import in_words
 from karat.app.serving import chores, drawing  # noqa: F401 - they register what they do
 from karat.app.serving.doing import Bench, Done, doers
@@ -18,6 +19,8 @@ from karat.words.events import Event, Progress
 IDLE = 0.5
 """Seconds between two looks at an empty queue, unless the wire says that there is something."""
 TOGETHER = 32
+ENTERED = 300.0
+"""Seconds after which a worker enters that it was up."""
 
 
 class InternalError(KaratError):
@@ -37,8 +40,10 @@ class Worker:
 
     def run(self) -> None:
         """Work until asked to stop."""
-        revived = 0.0
+        revived, entered = 0.0, time.monotonic()
         while not self.stop():
+            if time.monotonic() - entered > ENTERED:
+                entered = self._enter_time_up(entered)
             if time.monotonic() - revived > LEASE / 4:
                 revived = time.monotonic()
                 self.store.queue.revive(lease=LEASE)
@@ -48,7 +53,14 @@ class Worker:
             else:
                 self.wire.woken.wait(IDLE)
                 self.wire.woken.clear()
+        self._enter_time_up(entered)
         self.pulse.close()
+
+    def _enter_time_up(self, since: float) -> float:
+        """Put on the chain that this worker was up; idle time costs as well."""
+        now = time.monotonic()
+        enter_time_up(self.store, self.name, seconds=now - since, at=time.time())
+        return now
 
     def do(self, held: Sequence[Job]) -> None:
         """Do some jobs together and complete each of them."""
