@@ -4,6 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from karat.learning.families.preferences import Lessons
 from karat.learning.models import ModelSpec
 from karat.values.augment import AugmentSpec
 from karat.words.specs import Spec, Where
@@ -56,6 +57,8 @@ class RunSpec(Spec):
     made: FittedCodec
     given: dict[str, FittedCodec] = {}
     base: str | None = Field(None, description="the record of the pretrained model that the run goes on from")
+    start: str | None = Field(None, description="the record of the run or release whose weights the run goes on from")
+    learn: Lessons | None = Field(None, description="how verdicts are learnt from; left open: the data itself is learnt")
     model: ModelSpec
     augment: AugmentSpec = AugmentSpec()
     plan: TrainingPlan

@@ -6,11 +6,12 @@ A run is named by the digest of what was asked, so the same request is the same 
 from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 
 from karat.learning.families.family import families
+from karat.learning.families.preferences import RftOptions
 from karat.learning.models import Model, ModelSpec
 from karat.material.data.batches import EncodedSplit, TrainingData, condition_kind, condition_of, encode_split
 from karat.material.data.samples import source_of
@@ -25,14 +26,17 @@ from karat.words.errors import Cancelled
 from karat.words.events import Event, Finished
 from karat.work.bases import BaseFiles, going_on
 from karat.work.codecs import load_codec, through, weights_needed
-from karat.work.evaluation import Yardstick
 from karat.work.latents import doubts, reconstruction
+from karat.work.lessons import Lesson, lesson_of
 from karat.work.looks import DRAFTS, Look
 from karat.work.measuring import yardstick_of
 from karat.work.plans import FittedCodec, RunSpec, TrainingPlan
 from karat.work.recipes.dials import Dials
 from karat.work.recipes.recipes import cook
+from karat.work.starts import Start
 from karat.work.training import chosen_weights, settled_plan, train
+
+T = TypeVar("T")
 
 SCARCE = 4_000_000
 """Bytes of text below which a run of minutes reads all of it many times over."""
@@ -127,11 +131,11 @@ def _train(store: Store, spec: RunSpec, folder: Path, stop: Callable[[], bool]) 
         torch.set_num_threads(plan.threads)
     snapshot = Snapshot.open(store, spec.snapshot)
     train_part, validation = (part_of(store, snapshot, spec, name) for name in ("train", "validation"))
-    model = Model(spec.model, seed=plan.seed)
-    if spec.base is not None:
-        model.start_from(BaseFiles.open(store, spec.base).tensors())
-    model.to(device_of(plan))
-    data = TrainingData(train_part, validation, spec.augment, seed=plan.seed)
+    model = _begun(store, spec)
+    lesson = Lesson(train_part, validation)
+    if spec.learn is not None:
+        lesson = yield from _stoppable(lesson_of(store, snapshot, spec, model), stop)
+    data = TrainingData(lesson.train, lesson.validation, spec.augment, seed=plan.seed)
     judged = plan.judged and seen(train_part.made).kind == "image"
     yardstick = (yield from _stoppable(yardstick_of(store, snapshot, spec), stop)) if judged else None
     openings = [sample for sample in islice(snapshot.samples("validation"), DRAFTS) if sample.in_turns]
@@ -140,7 +144,7 @@ def _train(store: Store, spec: RunSpec, folder: Path, stop: Callable[[], bool]) 
     autoencoders = [record for digest in weights_needed(spec) for record in store.made(digest) if record.kind == "run"]
     yield from doubts(autoencoders)
     last: Event | None = None
-    for event in train(model, data, plan, folder, look=look, stop=stop):
+    for event in train(model, data, plan, folder, look=look, stop=stop, objective=lesson.objective):
         if isinstance(event, Finished):
             last = event
         else:
@@ -151,20 +155,32 @@ def _train(store: Store, spec: RunSpec, folder: Path, stop: Callable[[], bool]) 
     ended = {**last.figures, **reconstruction(model, weights, data.held_out())}
     figures = {**ended, "parameters": model.parameter_count(), **{f"chosen {key}": value for key, value in facts["best"].items()}}
     made = store.put(tensor_bytes(model.finished(weights)))
-    made_from = [spec.snapshot, *(each.id for each in autoencoders), *([] if spec.base is None else [spec.base])]
+    reward = spec.learn.reward if isinstance(spec.learn, RftOptions) else None
+    started = [each for each in (spec.base, spec.start, reward) if each is not None]
+    made_from = [spec.snapshot, *(each.id for each in autoencoders), *started]
     record = store.record("run", made=made, made_from=made_from, spec=settled, facts={"figures": figures, "folder": folder.name})
     (folder / ".record").write_text(record)
     (folder / ".record").replace(folder / "record")
     yield Finished(what="run", result=record, summary=last.summary, figures=ended)
 
 
-def _stoppable(work: Generator[Event, None, Yardstick], stop: Callable[[], bool]) -> Generator[Event, None, Yardstick]:
+def _begun(store: Store, spec: RunSpec) -> Model:
+    """Build the model with the weights that it starts from, where it is trained."""
+    model = Model(spec.model, seed=spec.plan.seed)
+    if spec.base is not None:
+        model.start_from(BaseFiles.open(store, spec.base).tensors())
+    if spec.start is not None:
+        model.load_weights(Start.open(store, spec.start).weights)
+    return model.to(device_of(spec.plan))
+
+
+def _stoppable(work: Generator[Event, None, T], stop: Callable[[], bool]) -> Generator[Event, None, T]:
     """Do some work that keeps nothing until its end. Raises Cancelled when `stop` says so."""
     while True:
         try:
             event = next(work)
         except StopIteration as end:
-            return cast(Yardstick, end.value)
+            return cast(T, end.value)
         yield event
         if stop():
             raise Cancelled("Stopped before the first step.", repair="Give the same command again.")

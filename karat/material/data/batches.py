@@ -5,11 +5,11 @@ The order is a permutation for each pass through the data, drawn from (seed, pas
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -74,25 +74,34 @@ def encode_split(store: Store, snapshot: Snapshot, split: str, made: Codec, give
     """
     states = {name: [codec.kind, codec.state()] for name, codec in {**given, "": made}.items()}
     folder = store.folder / "encoded" / f"{snapshot.id[:16]}-{split}-{digest_of(states)[:16]}"
-    if not folder.exists():
-        count = snapshot.counts.get(split, 0)
-        if count == 0:
+
+    def write(temporary: Path) -> None:
+        if snapshot.counts.get(split, 0) == 0:
             raise DataError(f"The {split} part of the snapshot is empty.", repair="Bring more samples, or give that part a larger share.")
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+        if packing_of(made) == "single":
+            _encode(store, snapshot.samples(split), temporary, made=made, given=given)
+        else:
+            _pack(store, snapshot.samples(split), temporary, made)
+
+    return EncodedSplit(made_once(folder, write), made, given)
+
+
+def made_once(folder: Path, write: Callable[[Path], None]) -> Path:
+    """Give a folder, which `write` fills the first time; it appears whole or not at all. Raises StoreError when the disk refuses."""
+    if folder.exists():
+        return folder
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        write(temporary)
+        if not folder.exists():  # another process may have been first
+            temporary.rename(folder)
+    except OSError as error:
+        raise StoreError(f"The data cannot be encoded into {folder}: {error.strerror}.", repair="Free some space.") from None
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        try:
-            temporary.mkdir(parents=True)
-            if packing_of(made) == "single":
-                _encode(store, snapshot.samples(split), temporary, made=made, given=given)
-            else:
-                _pack(store, snapshot.samples(split), temporary, made)
-            if not folder.exists():  # another process may have been first
-                temporary.rename(folder)
-        except OSError as error:
-            raise StoreError(f"The {split} part cannot be encoded into {folder}: {error.strerror}.", repair="Free some space.") from None
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return EncodedSplit(folder, made, given)
+    return folder
 
 
 def packing_of(codec: Codec) -> str:
@@ -156,10 +165,25 @@ def _any_source(codec: Codec) -> Any:
     return codec.decode(codec.space.random(1, torch.Generator().manual_seed(0))[0])
 
 
+class Split(Protocol):
+    """Rows of one split, by their positions."""
+
+    @property
+    def reach(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def values(self, indices: Any, shift: int = 0) -> Tensor: ...
+
+    def conditions(self, indices: Any, shift: int = 0) -> Given: ...
+
+    def batches(self, size: int = 64) -> Iterator[tuple[Tensor, Given]]: ...
+
+
 class TrainingData:
     """What the training loop asks for."""
 
-    def __init__(self, train: EncodedSplit, validation: EncodedSplit, augmentation: AugmentSpec, *, seed: int) -> None:
+    def __init__(self, train: Split, validation: Split, augmentation: AugmentSpec, *, seed: int) -> None:
         self.train, self.validation, self.augmentation, self.seed = train, validation, augmentation, seed
         self._orders: dict[int, Tensor] = {}
 

@@ -17,6 +17,7 @@ class Dials(Spec):
     steps: int | None = None
     minutes: float | None = Field(None, gt=0)
     seed: int = 0
+    learn: Literal["dpo", "kto", "rft"] | None = Field(None, description="how verdicts are learnt from")
     changes: dict[str, Any] = {}
 
     @model_validator(mode="after")
