@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from shell import Shell
 
+from karat.app.serving.asking import Drawing
 from karat.app.serving.desk import Desk, FullError, TooManyError
-from karat.app.serving.drawing import Drawing
 from karat.app.serving.worker import Worker
 from karat.store.queue import Job, Submission
 from karat.store.store import Store

@@ -55,7 +55,7 @@ class Accounts:
             row = connection.execute(select(keys).where(keys.c.hash == hash)).first()
         return None if row is None else _key(row)
 
-    def keys(self) -> list[Key]:
+    def all_keys(self) -> list[Key]:
         """Give all keys, oldest first."""
         with self._database.reading() as connection:
             return [_key(row) for row in connection.execute(select(keys).order_by(keys.c.made, keys.c.id))]

@@ -68,15 +68,31 @@ class Records:
         with self._database.reading() as connection:
             return _read(connection, select(tables.records).where(column >= prefix, column < prefix + "g").order_by(column).limit(limit))
 
+    def several(self, ids: Sequence[str]) -> list[Record]:
+        """Give the records of some ids, in their order; those that there are not are left out."""
+        with self._database.reading() as connection:
+            found = [
+                record
+                for some in _batches(list(ids))
+                for record in _read(connection, select(tables.records).where(tables.records.c.id.in_(some)))
+            ]
+        by_id = {record.id: record for record in found}
+        return [by_id[id] for id in ids if id in by_id]
+
     def making(self, digest: str) -> list[Record]:
         """Give the records of what made a blob, newest first."""
         with self._database.reading() as connection:
             return _read(connection, select(tables.records).where(tables.records.c.made == digest).order_by(tables.records.c.number.desc()))
 
-    def find(self, kind: str, *, limit: int, newest_first: bool = True) -> list[Record]:
+    def find(self, kind: str, *, limit: int, newest_first: bool = True, before: str | None = None) -> list[Record]:
+        """Give the records of a kind; `before` is the id of the last one that was seen, newest first."""
         order = tables.records.c.number.desc() if newest_first else tables.records.c.number
+        query = select(tables.records).where(tables.records.c.kind == kind).order_by(order).limit(limit)
+        if before is not None:
+            last = select(tables.records.c.number).where(tables.records.c.id == before).scalar_subquery()
+            query = query.where(tables.records.c.number < last)
         with self._database.reading() as connection:
-            return _read(connection, select(tables.records).where(tables.records.c.kind == kind).order_by(order).limit(limit))
+            return _read(connection, query)
 
     def walk(self, start: str, *, upwards: bool) -> list[Record]:
         """Give everything that a record was made from (or that was made from it), nearest first, each once."""

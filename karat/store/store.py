@@ -98,9 +98,13 @@ class Store:
             raise NotFoundError(f"{ref!r} is the start of several ids.", repair=f"Give more digits: {several}.")
         raise NotFoundError(f"The store holds nothing called {ref!r}.", repair=self._near(ref))
 
-    def find(self, kind: str, *, limit: int = 100, newest_first: bool = True) -> list[Record]:
-        """Give the records of one kind."""
-        return self._records.find(kind, limit=limit, newest_first=newest_first)
+    def several(self, ids: Sequence[str]) -> list[Record]:
+        """Give the records of some whole ids, in their order; those that there are not are left out."""
+        return self._records.several(ids)
+
+    def find(self, kind: str, *, limit: int = 100, newest_first: bool = True, before: str | None = None) -> list[Record]:
+        """Give the records of one kind; `before` is the id of the last one that was seen, newest first."""
+        return self._records.find(kind, limit=limit, newest_first=newest_first, before=before)
 
     def made(self, digest: str) -> list[Record]:
         """Give the records of what made a blob, newest first."""

@@ -4,7 +4,7 @@ Jobs that come in at the same moment are written in one transaction. What is acc
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,6 +61,8 @@ class Desk:
     most_waiting: int = 256
     most_of_owner: int = 32
     pace: Pace = field(default_factory=Pace)
+    ended_by: Callable[[Job], None] = lambda job: None
+    """Told each job that ended while somebody watched it."""
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -94,6 +96,7 @@ class Desk:
                     while not heard.empty():
                         if (event := heard.get_nowait())["kind"] != "ended":
                             yield event
+                    self.ended_by(job)
                     yield {"kind": "ended", "job": job.model_dump(mode="json")}
                     return
                 event = {"kind": "ended"}

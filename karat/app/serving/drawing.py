@@ -6,12 +6,12 @@ Which others a job is computed with changes nothing in its assets.
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
 from torch import Tensor
 
 from karat.app.generating import AssetWriter, Made
+from karat.app.serving.asking import Drawing, Previewing
 from karat.app.serving.doing import Bench, Done, doers
 from karat.app.serving.loaded import Loaded
 from karat.store.queue import Job
@@ -19,28 +19,8 @@ from karat.values.codecs.latent import as_seen
 from karat.values.given import Given
 from karat.words.errors import Cancelled, KaratError
 from karat.words.events import Event, Progress
-from karat.words.specs import Spec, digest_of
-from karat.work.generation import Previewed, Request, make_values, repeated
-
-
-class Drawing(Spec):
-    """A request to a release, by its record; `previews` unfinished pictures of the first asset are shown on the way."""
-
-    release: str
-    request: Request
-    previews: int = Field(0, ge=0, le=3)
-
-    def mates(self) -> str:
-        """Name the jobs that this one may be computed with."""
-        return f"{self.release[:64]} {digest_of(self.request.sampling)[:16]}"
-
-
-class Previewing(Event):
-    """An unfinished picture: the file of it in base64, which of how many."""
-
-    kind: Literal["previewing"] = "previewing"
-    number: int
-    picture: str
+from karat.work.generation import Previewed, make_values, repeated
+from karat.work.requests import Request
 
 
 @dataclass
@@ -89,7 +69,7 @@ def _draw(bench: Bench, loaded: Loaded, asked: list[_Asked], rows: Given) -> Ite
     singles = [each.drawing.request.changed(count=1, first=index) for each in asked for index in _indices(each.drawing.request)]
     seeds = [(single.seed, single.first) for single in singles]
     writer = AssetWriter(bench.store, loaded.record, loaded.release, loaded.ready, _Singles(singles[0], singles), None)
-    done = 0
+    done, together = 0, len(asked)
     for step, values in make_values(loaded.ready.model, rows, seeds, singles[0].sampling):
         stopped = [each for each in asked if bench.stopped(each.job.id)]
         for each in stopped:
@@ -109,7 +89,7 @@ def _draw(bench: Bench, loaded: Loaded, asked: list[_Asked], rows: Given) -> Ite
         done += len(values)
         for each in [each for each in touched if each.places.stop <= done]:
             asked.remove(each)
-            yield each.job, Done(result={"assets": each.made})
+            yield each.job, Done(result={"assets": each.made, "together": together})
 
 
 def _indices(request: Request) -> range:

@@ -1,0 +1,133 @@
+"""What a server offers: each release by its names, with what it makes and what it can be told. Reads descriptions, loads no weights."""
+
+from typing import Any, Literal
+
+from karat.app.chain import find
+from karat.app.serving.asking import Drawing
+from karat.material.releases.release import Release
+from karat.store.records import Record
+from karat.store.store import Store
+from karat.words.errors import NotFoundError, SpecError
+from karat.words.specs import Spec
+from karat.work.requests import Request
+
+WRITES = ("autoregressive", "pretrained")
+"""The families that write token by token."""
+TEXTS = ("text", "pretrained-text")
+
+
+class UnknownModelError(NotFoundError):
+    """No release has this name."""
+
+    code = "model-not-found"
+
+
+class Offer(Spec):
+    """A release as a server offers it. `given` says what it can be told, by name; `names` the values that a label may have."""
+
+    id: str
+    title: str
+    at: float
+    makes: Literal["image", "text", "other"]
+    family: str
+    given: dict[str, str]
+    names: dict[str, tuple[str, ...]]
+    width: int | None = None
+    height: int | None = None
+    writes: bool = False
+    answers: bool = False
+
+
+class Named(Spec):
+    """A name under which a release is offered: an alias, or the record's own id."""
+
+    name: str
+    offer: Offer
+
+
+class Catalog:
+    """The releases of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, Offer] = {}
+
+    def get(self, name: str) -> Offer:
+        """Give the release of an alias or an id. Raises UnknownModelError; a name is never a path."""
+        try:
+            record = find(self._store, name, "release")
+        except NotFoundError as error:
+            raise UnknownModelError(f"There is no release called {name!r}.", repair=error.repair) from None
+        return self._offer(record)
+
+    def all(self) -> list[Named]:
+        """Give every release by its aliases and its id."""
+        records = {record.id: record for record in self._store.find("release", limit=1_000)}
+        named = [(name, records[id]) for name, id in self._store.aliases().items() if id in records]
+        return [Named(name=name, offer=self._offer(record)) for name, record in [*named, *records.items()] if self._is_here(record)]
+
+    def _is_here(self, record: Record) -> bool:
+        return record.made is not None and self._store.has(record.made)
+
+    def _offer(self, record: Record) -> Offer:
+        if record.id not in self._known:
+            if not self._is_here(record):
+                raise UnknownModelError(f"The file of release {record.id[:12]} is gone.", repair="Release its run again.")
+            release = Release.open(self._store.path(record.made or ""))
+            self._known[record.id] = _read(record, release.json("spec.json"))
+        return self._known[record.id]
+
+
+def _read(record: Record, spec: dict[str, Any]) -> Offer:
+    """Say what a release's spec describes."""
+    made, family = spec["made"], str(spec["model"]["family"]["kind"])
+    while made["kind"] == "latent":
+        made = made["state"]["inner"]
+    state, is_text = made["state"], made["kind"] in TEXTS
+    height, width = state["size"] if made["kind"] == "image" else (None, None)
+    writes = spec["made"]["kind"] in TEXTS and family in WRITES
+    talks = state.get("packing") == "whole" if made["kind"] == "text" else bool(state.get("answers") or state.get("template"))
+    return Offer(
+        id=record.id,
+        title=str(record.spec.get("title") or record.id[:12]),
+        at=record.at,
+        makes="text" if is_text else "image" if made["kind"] == "image" else "other",
+        family=family,
+        given={name: codec["kind"] for name, codec in spec["given"].items()},
+        names={name: tuple(codec["state"]["names"]) for name, codec in spec["given"].items() if codec["kind"] == "label"},
+        width=width,
+        height=height,
+        writes=writes,
+        answers=writes and is_text and talks,
+    )
+
+
+def drawing_of(offer: Offer, prompt: str, values: dict[str, Any], *, previews: int = 0) -> Drawing:
+    """Give the job of a picture request in words. Raises SpecError where the release has no place for the prompt or a condition."""
+    unknown = sorted(set(values.get("given", ())) - set(offer.given))
+    if unknown:
+        known = f"It knows: {', '.join(offer.given)}." if offer.given else "It was trained without conditions."
+        raise SpecError(f"The release knows no condition {unknown[0]!r}.", repair=known)
+    request = Request.from_values({**values, "given": given_of(offer, prompt, values.get("given", {}))})
+    return Drawing(release=offer.id, request=request, previews=previews)
+
+
+def given_of(offer: Offer, prompt: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Give what a picture's prompt says to a release: its text, or the label of that name. An empty prompt says nothing.
+
+    Raises SpecError where the release has no place for it.
+    """
+    if not prompt.strip():
+        return given
+    texts = [name for name, kind in offer.given.items() if kind in TEXTS and name not in given]
+    if texts:
+        return {**given, texts[0]: prompt}
+    for name, known in offer.names.items():
+        said = {each.casefold(): each for each in known}.get(prompt.strip().casefold())
+        if said is not None and name not in given:
+            return {**given, name: said}
+    if offer.names:
+        name, known = next(iter(offer.names.items()))
+        some = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
+        raise SpecError(f"This release knows no {name} {prompt.strip()[:60]!r}.", repair=f'Ask for one of {some}; or for nothing: "".')
+    raise SpecError("This release cannot be told anything in words.", repair='Give an empty prompt: "".')

@@ -1,0 +1,212 @@
+"""The service: all that a server does, whatever it is spoken to in. Takes no torch: models live in the workers."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from karat.app.audit import AuditLog
+from karat.app.chain import open_store
+from karat.app.keys import BudgetError, Caller, Keyring, UnknownKeyError
+from karat.app.people import People
+from karat.app.serving.asking import ASKED, Drawing, Embedding, Writing, asked_of
+from karat.app.serving.catalog import Catalog, Offer
+from karat.app.serving.crew import Crew
+from karat.app.serving.desk import Desk, FullError
+from karat.store.queue import ENDED, Job, Lane, Submission
+from karat.store.store import Store
+from karat.words.errors import KaratError, NotFoundError
+from karat.words.specs import Spec
+
+__all__ = ["ENDED", "FullError", "Job", "Service", "ServiceSettings"]
+
+FIRST_GUESS = 1.0
+"""Seconds of device time that a unit of a kind of job takes that was never done here."""
+
+
+class ServiceSettings(Spec):
+    """How a server serves. `price` is what a second of a worker costs; `open`: everyone on this machine may do everything."""
+
+    store: Path
+    workers: int = Field(1, ge=0)
+    threads: int = Field(1, ge=1, description="threads of each worker")
+    memory: int = Field(2 << 30, ge=1 << 20, description="bytes of weights that each worker keeps loaded")
+    price: float = Field(0.0, ge=0)
+    currency: str = "EUR"
+    open: bool = False
+    grace: float = Field(20.0, ge=0, description="seconds that running requests and workers have to end in")
+    most_bytes: int = Field(64 << 20, ge=1_000, description="of a request's body")
+    most_upload: int = Field(4 << 30, ge=1_000, description="bytes of an upload of data")
+    most_waiting: int = Field(256, ge=1)
+    most_of_owner: int = Field(32, ge=1)
+
+
+class FailedError(KaratError):
+    """A job's own error, as its worker said it."""
+
+    def __init__(self, said: dict[str, str]) -> None:
+        super().__init__(said["problem"], repair=said["repair"])
+        self.code = said["code"]  # type: ignore[misc]
+
+
+class JobView(Spec):
+    """A job as its owner sees it; `position` counts those ahead of a waiting one, `seconds_left` is an estimate."""
+
+    job: Job
+    position: int | None = None
+    seconds_left: float | None = None
+
+
+@dataclass
+class Service:
+    """One server's service. `start` opens it, `close` ends it and gives running jobs back."""
+
+    settings: ServiceSettings
+
+    def __post_init__(self) -> None:
+        self.store: Store = open_store(self.settings.store)
+        self.keys, self.people = Keyring(self.store), People(self.store)
+        self.catalog, self.audit = Catalog(self.store), AuditLog(self.store)
+        self.desk = Desk(self.store, most_waiting=self.settings.most_waiting, most_of_owner=self.settings.most_of_owner)
+        self.crew = Crew(self.settings.store, self.settings.workers, self.settings.threads, self.settings.memory, grace=self.settings.grace)
+        self._reserving: Counter[str] = Counter()
+        self.ready = False
+
+    async def start(self) -> None:
+        await self.desk.start()
+        self.audit.start()
+        self.crew.start()
+        self.ready = True
+
+    async def close(self) -> None:
+        self.ready = False
+        await self.crew.close()
+        await self.audit.close()
+        await self.desk.close()
+        self.store.close()
+
+    def caller(self, secret: str | None) -> Caller:
+        """Say who asks, and count the call. Raises UnknownKeyError or HastyError."""
+        if secret is None:
+            if not self.settings.open:
+                raise UnknownKeyError("No key came with the request.", repair="Send the header `Authorization: Bearer <key>`.")
+            return Caller(owner="open", name="whoever is on this machine", scopes=("admin",))
+        caller = self.keys.caller(secret)
+        self.keys.count(caller)
+        return caller
+
+    async def offer(self, model: str) -> Offer:
+        """Give the release of a name. Raises UnknownModelError."""
+        return await asyncio.to_thread(self.catalog.get, model)
+
+    async def submit(self, caller: Caller, spec: Spec, *, lane: Lane = "bulk", once: str | None = None, webhook: str | None = None) -> Job:
+        """Accept a job. Raises ScopeError, BudgetError, TooManyError or FullError."""
+        kind, scope = next((kind, scope) for kind, (each, scope) in ASKED.items() if isinstance(spec, each))
+        caller.need(scope)
+        mates = spec.mates() if isinstance(spec, Drawing | Writing | Embedding) else None
+        total = _total(spec)
+        seconds = await self._affordable(caller, kind, mates, total) if caller.budget is not None else 0.0
+        submission = Submission(
+            kind=kind,
+            owner=caller.owner,
+            spec=spec.model_dump(mode="json"),
+            lane=lane,
+            mates=mates,
+            once=once,
+            webhook=webhook,
+            total=total,
+            reserved=seconds,
+        )
+        try:
+            return await self.desk.submit(submission)
+        finally:
+            self._reserving[caller.owner] -= round(seconds * 1e6)
+
+    async def ask(self, caller: Caller, kind: str, values: dict[str, Any], **options: Any) -> Job:
+        """Accept a job of a kind by its values; releases may be named by their aliases. Raises what `submit` does, and SpecError."""
+        if kind in ("generate", "write", "embed") and isinstance(values.get("release"), str):
+            values = {**values, "release": (await self.offer(values["release"])).id}
+        return await self.submit(caller, asked_of(kind, values), **options)
+
+    async def _affordable(self, caller: Caller, kind: str, mates: str | None, total: int | None) -> float:
+        """Reserve what a job should cost until the queue does, and give its seconds. Raises BudgetError."""
+        seconds = await asyncio.to_thread(self.expected, kind, mates) * (total or 1)
+        self._reserving[caller.owner] += round(seconds * 1e6)
+        spent = await asyncio.to_thread(self.store.queue.spent, caller.owner) + self._reserving[caller.owner] / 1e6
+        price, budget = self.settings.price, caller.budget or 0.0
+        if spent * price > budget:
+            self._reserving[caller.owner] -= round(seconds * 1e6)
+            left = max(0.0, budget - (spent - seconds) * price)
+            currency = self.settings.currency
+            raise BudgetError(
+                f"This should cost {seconds * price:.4g} {currency}; {left:.4g} of {budget:.4g} are left.",
+                repair="Ask for less, or let an administrator raise the budget.",
+            )
+        return seconds
+
+    def expected(self, kind: str, mates: str | None) -> float:
+        """Give the seconds of device time that a unit of a job should take, from those that were done last."""
+        queue = self.store.queue
+        found = queue.usual(kind, mates) if mates is not None else None
+        found = queue.usual(kind, None) if found is None else found
+        return FIRST_GUESS if found is None else found
+
+    async def job(self, caller: Caller, id: str) -> Job:
+        """Give a job of the caller's; administrators see all. Raises NotFoundError."""
+        job = await asyncio.to_thread(self.store.queue.get, id)
+        if job.owner != caller.owner and "admin" not in caller.scopes:
+            raise NotFoundError(f"There is no job {id!r}.", repair="Look at the list of jobs.")
+        return job
+
+    async def view(self, job: Job) -> JobView:
+        """Give a job with its place in the queue and the time that it should take."""
+        if job.state in ENDED:
+            return JobView(job=job)
+        expected = await asyncio.to_thread(self.expected, job.kind, job.mates) * (job.total or 1)
+        if job.state == "queued":
+            position = await asyncio.to_thread(self.store.queue.position, job)
+            workers = max(1, self.settings.workers)
+            return JobView(job=job, position=position, seconds_left=round(position * self.desk.pace.seconds / workers + expected, 1))
+        share = job.done / job.total if job.total else 0.0
+        return JobView(job=job, seconds_left=round(expected * (1 - share), 1))
+
+    async def done(self, job: Job) -> dict[str, Any]:
+        """Wait for a job and give its result; who stops waiting cancels it. Raises FailedError with the job's own error."""
+        return result_of([event async for event in self.events(job)][-1])
+
+    async def events(self, job: Job) -> AsyncIterator[dict[str, Any]]:
+        """Give what happens to a job for somebody who waits for it: when they go away before its end, it is cancelled."""
+        ended = False
+        try:
+            async for event in self.desk.events(job.id):
+                ended = event["kind"] == "ended"
+                yield event
+        finally:
+            if not ended:
+                cancelling = asyncio.create_task(self.desk.cancel(job.id))
+                with suppress(asyncio.CancelledError):
+                    await asyncio.shield(cancelling)
+
+
+def result_of(event: dict[str, Any]) -> dict[str, Any]:
+    """Give the result that the last event of a job brings. Raises FailedError."""
+    job = event["job"]
+    if job["state"] == "done":
+        return dict(job["result"])
+    if job["state"] == "cancelled":
+        raise FailedError({"code": "cancelled", "problem": "The job was cancelled.", "repair": "Ask again."})
+    raise FailedError(job["error"])
+
+
+def _total(spec: Spec) -> int | None:
+    """Give the units of work of a job, where they are known."""
+    if isinstance(spec, Drawing):
+        return spec.request.count
+    if isinstance(spec, Writing):
+        return spec.request.count * len(spec.prompts)
+    return len(spec.inputs) if isinstance(spec, Embedding) else None

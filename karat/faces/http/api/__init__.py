@@ -1,0 +1,1 @@
+"""Karat's own endpoints, for everything that the application can do."""

@@ -1,0 +1,117 @@
+"""POST /v1/images/…: pictures from a release; a stream shows unfinished ones."""
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
+
+from karat.app.assets import asset, file_of
+from karat.app.keys import Caller
+from karat.app.serving.catalog import Offer, drawing_of
+from karat.app.serving.service import Job, Service, result_of
+from karat.faces.http.auth import Creator, Serving
+from karat.faces.http.errors import MissingError, wrong
+from karat.faces.http.waiting import stream, while_there
+
+router = APIRouter(tags=["images"])
+
+
+class ImageRequest(BaseModel):
+    """A request for pictures. `seed`, `first`, `given`, `steps`, `guidance` and `sampling` are Karat's own."""
+
+    prompt: str = Field(max_length=32_000)
+    model: str
+    n: int = Field(1, ge=1, le=64)
+    size: str | None = None
+    response_format: Literal["b64_json", "url"] = "b64_json"
+    output_format: Literal["png", "webp", "jpeg", "gif", "svg"] = "png"
+    quality: str | None = None
+    background: str | None = None
+    stream: bool = False
+    partial_images: int = Field(0, ge=0, le=3)
+    user: str | None = None
+    seed: int = Field(0, ge=-(2**63), lt=2**63)
+    first: int = Field(0, ge=0, lt=2**31)
+    given: dict[str, Any] = {}
+    steps: int | None = Field(None, ge=1, le=10_000)
+    guidance: float | None = Field(None, ge=0)
+    sampling: dict[str, Any] = {}
+
+
+@router.post("/v1/images/generations", response_model=None)
+async def generations(body: ImageRequest, request: Request, service: Serving, caller: Creator) -> dict[str, Any] | StreamingResponse:
+    """Make pictures. Extra fields of each: `asset_id`, `seed`, `index`, `originality`."""
+    offer = await service.offer(body.model)
+    job = await _submitted(service, caller, body, offer)
+    shape = f"{offer.width}x{offer.height}"
+    if body.stream:
+        return stream(_streamed(service, job, body, shape), named=True)
+    result = await while_there(request, service.done(job))
+    data = await asyncio.to_thread(_data, service, result, body, str(request.base_url))
+    return {"created": int(time.time()), "data": data, "output_format": "png", "size": shape, "job": job.id, "usage": _usage(result)}
+
+
+async def _submitted(service: Service, caller: Caller, body: ImageRequest, offer: Offer) -> Job:
+    """Check what OpenAI's fields ask, and accept the job."""
+    if offer.makes != "image":
+        raise wrong(f"The release {body.model!r} makes no pictures.", "Choose one that does: GET /v1/models.")
+    if body.size not in (None, "auto", f"{offer.width}x{offer.height}"):
+        repair = f'Give "{offer.width}x{offer.height}" or "auto".'
+        raise wrong(f"This release makes pictures of {offer.width}x{offer.height}, not {body.size}.", repair)
+    if body.output_format != "png":
+        raise wrong("Pictures are PNG files, which carry where they come from.", 'Give output_format "png".')
+    dials = {"steps": body.steps, "guidance": body.guidance}
+    sampling = {**body.sampling, **{name: value for name, value in dials.items() if value is not None}}
+    values = {"count": body.n, "seed": body.seed, "first": body.first, "given": body.given, "sampling": sampling}
+    spec = drawing_of(offer, body.prompt, values, previews=body.partial_images if body.stream else 0)
+    return await service.submit(caller, spec, lane="interactive")
+
+
+def _data(service: Service, result: dict[str, Any], body: ImageRequest, base: str) -> list[dict[str, Any]]:
+    """Give each picture in the form that was asked for, with what Karat knows of it."""
+    return [_picture(service, made, body, base) for made in result["assets"]]
+
+
+def _picture(service: Service, made: dict[str, Any], body: ImageRequest, base: str) -> dict[str, Any]:
+    known = {"asset_id": made["asset"], "seed": body.seed, "index": made["index"]}
+    known["originality"] = asset(service.store, made["asset"]).facts.get("originality")
+    if body.response_format == "url":
+        return {"url": f"{base}api/assets/{made['asset']}/file", **known}
+    return {"b64_json": base64.b64encode(file_of(service.store, made["asset"])[0]).decode(), **known}
+
+
+async def _streamed(service: Service, job: Job, body: ImageRequest, shape: str) -> AsyncIterator[dict[str, Any] | str]:
+    about = {"size": shape, "output_format": "png", "quality": "auto", "background": "auto"}
+    async for event in service.events(job):
+        if event["kind"] == "previewing":
+            place = {"partial_image_index": event["number"], "created_at": int(event["at"])}
+            yield {"type": "image_generation.partial_image", "b64_json": event["picture"], **place, **about}
+        elif event["kind"] == "ended":
+            result = result_of(event)
+            for picture in await asyncio.to_thread(_data, service, result, body.model_copy(update={"response_format": "b64_json"}), ""):
+                usage = {"usage": _usage(result), "created_at": int(time.time())}
+                yield {"type": "image_generation.completed", **picture, **usage, **about}
+
+
+def _usage(result: dict[str, Any]) -> dict[str, Any]:
+    """Give the counts that OpenAI's clients read: a picture counts as one token each way, since nothing else is true of it."""
+    made = len(result["assets"])
+    inside = {"image_tokens": 0, "text_tokens": made}
+    return {"input_tokens": made, "output_tokens": made, "total_tokens": 2 * made, "input_tokens_details": inside}
+
+
+@router.post("/v1/images/edits")
+async def edits(caller: Creator) -> None:
+    """Say that no release here edits pictures."""
+    raise MissingError("No family of models here edits pictures yet.", repair="Generate pictures: POST /v1/images/generations.")
+
+
+@router.post("/v1/images/variations")
+async def variations(caller: Creator) -> None:
+    """Say that no release here varies pictures."""
+    raise MissingError("No family of models here varies a picture that it is given.", repair="Generate with other seeds instead.")

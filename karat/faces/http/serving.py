@@ -1,0 +1,85 @@
+"""Serving: a socket, the application behind it, and an orderly end."""
+
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+
+import uvicorn
+
+from karat.app.serving.service import ServiceSettings
+from karat.faces.http.app import create_app
+from karat.words.errors import SpecError, StoreError
+from karat.words.specs import Spec
+
+
+class Address(Spec):
+    """Where a server listens; `certificate` and `key` are PEM files for TLS."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    certificate: Path | None = None
+    key: Path | None = None
+
+    @property
+    def is_loopback(self) -> bool:
+        try:
+            return self.host == "localhost" or ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def check(self, *, open: bool) -> None:
+        """Raise SpecError for a server that strangers could use, and for half of TLS."""
+        if open and not self.is_loopback:
+            raise SpecError(
+                f"--open lets everyone who reaches {self.host} do everything.", repair="Leave --open out: a key is made for you."
+            )
+        if (self.certificate is None) != (self.key is None):
+            raise SpecError("TLS needs a certificate and its key.", repair="Give both --certificate and --key.")
+        for file in (self.certificate, self.key):
+            if file is not None and not file.is_file():
+                raise SpecError(f"There is no file {file}.", repair="Check the path.")
+
+
+def serve(settings: ServiceSettings, address: Address, *, said: Callable[[str, str], None]) -> None:
+    """Serve until asked to end. `said` is told the address once it listens, and the first key when it is made.
+
+    Running requests have `grace` seconds to end in; then workers give back what they hold.
+    """
+    address.check(open=settings.open)
+    app = create_app(settings)
+    first = None if settings.open else app.state.service.keys.first()
+    config = uvicorn.Config(
+        app,
+        host=address.host,
+        port=address.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.grace),
+        timeout_keep_alive=30,
+        h11_max_incomplete_event_size=65_536,
+        ssl_certfile=address.certificate,
+        ssl_keyfile=address.key,
+    )
+    listening = _listen(address)
+    scheme = "http" if address.certificate is None else "https"
+    host, port = listening.getsockname()[:2]
+    said("listening", f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+    if first is not None:
+        said("key", first.secret)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(address: Address) -> socket.socket:
+    """Give a bound socket. Raises StoreError when the place is taken."""
+    try:
+        family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.socket(family)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((address.host, address.port))
+    except OSError as error:
+        raise StoreError(
+            f"{address.host}:{address.port} cannot be listened on: {error.strerror}.", repair="Choose another --port."
+        ) from None
+    return listening
