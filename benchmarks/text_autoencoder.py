@@ -3,7 +3,7 @@
 Three sets of short texts; variants of one text (skin tones, after the colon) stay on one side of the split. Beside the family autoencoder
 stands the family vae on the same ids, as it is.
 
-    python benchmarks/text_autoencoder.py [--steps 1000] [--sets en,zh,quotes] [--families autoencoder,vae]
+    python benchmarks/text_autoencoder.py [--steps 400] [--sets en,zh,quotes] [--families autoencoder,vae]
 """
 
 import argparse
@@ -105,7 +105,7 @@ def measure(name: str, family: str, steps: int, changes: dict[str, Any]) -> dict
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--sets", default="en,zh,quotes")
     parser.add_argument("--families", default="autoencoder,vae")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="try a change, without recording it")
