@@ -26,7 +26,7 @@ MOST = 1_000_000
 PAGE = 500
 HOUR = 3600.0
 RESAMPLES = 1000
-PARTS = {"generate": "making", "write": "making", "edit": "making", "train": "training"}
+PARTS = {"generate": "making", "write": "making", "edit": "making", "train": "training", "run": "training"}
 """The part of the cost that a kind of job is; all others are preparation."""
 
 
@@ -129,7 +129,7 @@ def _ended(store: Store) -> Iterator[Job]:
 def _came_of(store: Store, job: Job) -> Iterable[str]:
     """Give the records that a job's cost is shared by: what it made, else what it was asked to work on, else nothing."""
     result = job.result or {}
-    made = [each["asset"] for each in result.get("assets", ())] or [result.get("id")]
+    made = [each["asset"] for each in result.get("assets", ())] or [None if job.kind in ("check", "plan") else result.get("id")]
     asked = [job.spec.get(name) for name in ("release", "run", "snapshot")] + list(job.spec.get("refs", ()))
     for refs in (made, asked):
         found = [record.id for ref in refs if ref and (record := _record(store, str(ref))) is not None]

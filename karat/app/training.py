@@ -9,6 +9,7 @@ from karat.app.settings import tree_of
 from karat.learning.families.preferences import Lessons, RftOptions
 from karat.learning.models import Model
 from karat.material.data.snapshots import Snapshot
+from karat.store.placing import write_whole
 from karat.store.records import Record
 from karat.store.store import Store
 from karat.values.codecs import image, label, numbers, pretrained_text, text  # noqa: F401 - the built-in codecs register themselves
@@ -21,7 +22,7 @@ from karat.work.rewards import check_reward, in_words, make_reward
 from karat.work.runs import folder_of, plan_run, run
 from karat.work.starts import plan_from, taught
 
-__all__ = ["Dials", "PlanLine", "as_yaml", "finished", "hint", "plan", "read_plan", "run", "summary"]
+__all__ = ["Dials", "PlanLine", "as_yaml", "finished", "hint", "keep", "plan", "read_plan", "run", "summary"]
 
 MADE, LEARN = "made.", "learn."
 
@@ -121,6 +122,14 @@ def _learns(store: Store, learn: Lessons) -> str:
         trusted = in_words(store.get(learn.reward)) if learn.reward else "nothing"
         return f"the best of {learn.tries} answers, by a reward that agrees with {trusted}"
     return f"verdicts by {learn.kind.upper()}, beta {learn.beta:g}"
+
+
+def keep(store: Store, spec: RunSpec) -> str:
+    """Keep a plan in the folder of its run, and give the folder's name. A plan that was kept before stays."""
+    folder = folder_of(store, spec)
+    if not (folder / "spec.json").exists():
+        write_whole(folder / "spec.json", spec.to_json().encode())
+    return folder.name
 
 
 def finished(store: Store, spec: RunSpec) -> Record:

@@ -36,7 +36,6 @@ class Writing(Spec):
     release: str
     prompts: tuple[Passage, ...] = Field(min_length=1, max_length=64)
     request: Request = Request()
-    answers: bool = Field(False, description="the prompts are turns to be answered, not texts to go on from")
     keeps: bool = True
 
     def mates(self) -> str:
@@ -61,14 +60,23 @@ class Previewing(Event):
     picture: str
 
 
+class Piece(Spec):
+    """A token of a text: its bytes as far as they are text, its log-probability and those of the likeliest in its place."""
+
+    text: str
+    logprob: float
+    likeliest: tuple[tuple[str, float], ...] = ()
+
+
 class Said(Event):
-    """A token of a text as it comes: which text, where in it (in characters) `text` stands, and why it is the last one, if it is."""
+    """What a token adds to a text as it comes: which text, the how-manyth token of it, and why it is the last one, if it is."""
 
     kind: Literal["said"] = "said"
     index: int
-    place: int
+    number: int
     text: str
     finish: str | None = None
+    piece: Piece | None = None
 
 
 class Importing(Spec):
@@ -102,6 +110,21 @@ class Training(Spec):
     through: str | None = None
 
 
+class Planning(Spec):
+    """Plan a training and keep the plan in the folder of its run, without beginning it: what it will do and take, in lines."""
+
+    snapshot: str
+    dials: Dials = Dials()
+    given: tuple[str, ...] = ()
+    through: str | None = None
+
+
+class Running(Spec):
+    """Train what the plan in a run's folder says, from where it was left."""
+
+    folder: str = Field(pattern=r"^[0-9a-f]{16}$")
+
+
 class Evaluating(Spec):
     """Evaluate a run; the options are those of the command."""
 
@@ -125,6 +148,8 @@ ASKED: dict[str, tuple[type[Spec], Scope]] = {
     "check": (Checking, "train"),
     "snapshot": (Snapping, "train"),
     "train": (Training, "train"),
+    "plan": (Planning, "train"),
+    "run": (Running, "train"),
     "evaluate": (Evaluating, "train"),
     "release": (Releasing, "train"),
 }
