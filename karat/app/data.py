@@ -148,7 +148,7 @@ def _sources(store: Store, refs: Sequence[str]) -> list[str]:
     found: list[str] = []
     for ref in refs:
         record = find(store, ref, "source", "snapshot") if ref != "latest" else find(store, ref, "source")
-        found += record.made_from if record.kind == "snapshot" else [record.id]
+        found += Snapshot.open(store, record.id).spec.sources if record.kind == "snapshot" else [record.id]
     return found
 
 

@@ -1,4 +1,4 @@
-"""`karat data …`: import, check, anonymise, snapshot, show, preview."""
+"""`karat data …`: import, check, anonymise, snapshot, augment, show, preview."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,6 +115,40 @@ def anonymise(
     wish = data.Anonymising.from_values({"how": how, **({"kinds": kind} if kind else {})})
     end = follow(data.anonymise(face.store(), source, wish), face.teller())
     face.say(f"Next: karat data check {end.result[:12]}")
+
+
+@app.command(
+    epilog="karat data augment poems --synonyms words.txt --copies 2 --name poems-more\n\n"
+    "karat data augment en-zh --back zh-en:live --spans 0.1 --name en-zh-more"
+)
+def augment(
+    context: typer.Context,
+    snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="A snapshot of texts: its id, an alias, or `latest`.")],
+    name: Annotated[str | None, typer.Option(help="An alias for the new snapshot.")] = None,
+    copies: Annotated[int, typer.Option(help="Altered copies of each text.")] = 1,
+    spans: Annotated[float, typer.Option(metavar="SHARE", help="Leave out so many of the words, one to three at a time.")] = 0.0,
+    synonyms: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Replace words by others of the same meaning: lines such as big, large, huge.")
+    ] = None,
+    replaced: Annotated[float, typer.Option(metavar="SHARE", help="Replace so many of the words in that file.")] = 0.3,
+    back: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RELEASE", help="Take what this release makes of the answers as questions; given twice: there and back."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The copies are drawn from it.")] = 0,
+    allow_label_changes: Annotated[
+        bool, typer.Option("--allow-label-changes", help="Also do what may make an answer or label untrue, or teach gaps.")
+    ] = False,
+) -> None:
+    """Make a snapshot that also learns from altered copies of its texts. What is held out stays as it is, and so does the old snapshot."""
+    from karat.app.augmenting import AugmentingWish, augment_snapshot
+    from karat.faces.cli.telling import follow
+
+    face = face_of(context)
+    how = {"copies": copies, "spans": spans, "replaced": replaced, "seed": seed, "allow_label_changes": allow_label_changes}
+    wish = AugmentingWish.from_values({"synonyms": synonyms, "back": back or (), "how": how})
+    end = follow(augment_snapshot(face.store(), snapshot, wish, alias=name), face.teller())
+    face.say(f"Next: karat train {name or end.result[:12]}")
 
 
 @app.command(epilog="karat data show digits")

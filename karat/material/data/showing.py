@@ -38,7 +38,7 @@ def show(store: Store, ref: str, *, examples: int = 8) -> Overview:
     left_out: Counter[str] = Counter()
     if record.kind == "snapshot":
         snapshot = Snapshot.open(store, record.id)
-        sources = [store.get(id) for id in record.made_from]
+        sources = [store.get(id) for id in snapshot.spec.sources]
         parts = {name: snapshot.samples(name) for name in SPLIT_NAMES}
         left_out.update(left.check for left in snapshot.ledger())
     else:

@@ -18,6 +18,7 @@ from karat.material.data.checks import Survey, surveyed
 from karat.material.data.policy import CheckPolicy
 from karat.material.data.samples import Sample, sample_line, samples_of
 from karat.material.data.split import SPLIT_NAMES, Fractions, split
+from karat.material.data.texts.altering import Augmenting
 from karat.store.records import Record
 from karat.store.store import Store
 from karat.words.errors import DataError, SpecError
@@ -35,6 +36,7 @@ class SnapshotSpec(Spec):
     fractions: Fractions = Fractions()
     apart: tuple[str, ...] = Field(default=(), description="columns whose equal values stay on one side of the split, such as author")
     seed: int = Field(default=0, ge=0, description="the split and the order are drawn from it")
+    altered: Augmenting | None = Field(default=None, description="how the copies differ that `karat data augment` added to what is learnt")
 
 
 class LeftOut(Spec):
