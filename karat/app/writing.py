@@ -190,34 +190,38 @@ def _prompt(value: Any) -> str | Passage:
 
 @dataclass
 class TextDesk:
-    """Where texts are put down: a folder and the chain."""
+    """Where texts are put down: the chain and, if there is one, a folder."""
 
     store: Store
     record: Record
     release: Release
     ready: Ready
-    out: Path
+    out: Path | None
 
     def __post_init__(self) -> None:
         try:
-            self.out.mkdir(parents=True, exist_ok=True)
+            if self.out is not None:
+                self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{self.out} cannot be made: {error.strerror}.", repair="Choose another folder with -o.") from None
 
     def put(self, text: str, request: Request, **facts: Any) -> Made:
-        """Write one text, its origin beside it, and its record."""
-        payload, path = self.ready.made.write(text), self.out / file_name(self.ready, self.release, request)
+        """Write one text, its origin beside it where there is a folder, and its record."""
+        payload, asset = self.ready.made.write(text), asset_id(self.release, request)
+        path = "" if self.out is None else self._place(payload, self.out / file_name(self.ready, self.release, request), request)
+        known = {"asset": asset, "media_type": self.ready.made.media_type, **facts}
+        made = self.store.record("asset", made=self.store.put(payload), made_from=[self.record.id], spec=request, facts=known)
+        return Made(asset=made, path=path, index=request.first)
+
+    def _place(self, payload: bytes, path: Path, request: Request) -> str:
         write_whole(path, payload)
-        asset = asset_id(self.release, request)
         about = Origin(
             release=self.release.digest,
-            asset=asset,
+            asset=asset_id(self.release, request),
             seed=request.seed,
             settings=digest_of(request.model_dump(mode="json")),
             system_version=karat.__version__,
             title=str(self.release.facts.get("title", "")),
         )
         origins.write_sidecar(path, about)
-        known = {"asset": asset, "media_type": self.ready.made.media_type, **facts}
-        made = self.store.record("asset", made=self.store.put(payload), made_from=[self.record.id], spec=request, facts=known)
-        return Made(asset=made, path=str(path), index=request.first)
+        return str(path)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from karat.app.data import ImportOptions, SnapshotWish
-from karat.values.passages import Passage
+from karat.values.passages import Passage as Passage  # part of what faces ask with
 from karat.words.errors import SpecError
 from karat.words.events import Event
 from karat.words.specs import Spec, digest_of

@@ -3,10 +3,11 @@
 from typing import Any, Literal
 
 from karat.app.chain import find
-from karat.app.serving.asking import Drawing
+from karat.app.serving.asking import Drawing, Writing
 from karat.material.releases.release import Release
 from karat.store.records import Record
 from karat.store.store import Store
+from karat.values.passages import Passage
 from karat.words.errors import NotFoundError, SpecError
 from karat.words.specs import Spec
 from karat.work.requests import Request
@@ -110,6 +111,15 @@ def drawing_of(offer: Offer, prompt: str, values: dict[str, Any], *, previews: i
         raise SpecError(f"The release knows no condition {unknown[0]!r}.", repair=known)
     request = Request.from_values({**values, "given": given_of(offer, prompt, values.get("given", {}))})
     return Drawing(release=offer.id, request=request, previews=previews)
+
+
+def writing_of(offer: Offer, prompts: tuple[Passage, ...], values: dict[str, Any]) -> Writing:
+    """Give the job of a text request. Raises SpecError for a release that writes no texts, or answers no turns."""
+    if not offer.writes:
+        raise SpecError(f"The release {offer.title!r} writes no texts.", repair="Choose one that does: GET /v1/models.")
+    if any(prompt.turns for prompt in prompts) and not offer.answers:
+        raise SpecError(f"The release {offer.title!r} goes on from a text; it does not converse.", repair="Ask POST /v1/completions.")
+    return Writing(release=offer.id, prompts=prompts, request=Request.from_values(values))
 
 
 def given_of(offer: Offer, prompt: str, given: dict[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,16 @@
 """The releases that a worker keeps loaded: as many as a budget of memory holds, the one used longest ago goes first."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from karat.app.releasing import load_release, open_release
+from karat.app.writing import writes
 from karat.material.releases.release import Release
 from karat.store.records import Record
 from karat.store.store import Store
 from karat.work.generation import Ready
+from karat.work.writing import Writer
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,14 @@ class Loaded:
     release: Release
     ready: Ready
     bytes: int
+    writers: list[Writer] = field(default_factory=list)
+
+    @property
+    def writer(self) -> Writer:
+        """Give what writes with the release, made at the first call. Raises SpecError for one that does not write token by token."""
+        if not self.writers:
+            self.writers.append(Writer(self.ready.model, cast(Any, self.ready.made)))
+        return self.writers[0]
 
 
 class LoadedReleases:
@@ -34,7 +45,8 @@ class LoadedReleases:
             record, release = open_release(self._store, record.id)
             self._make_room(self._store.path(record.made or "").stat().st_size)
             ready, _ = load_release(release)
-            size = sum(tensor.numel() * tensor.element_size() for tensor in ready.model.state_dict().values())
+            copies = 2 if writes(release) else 1  # a writer has the weights in a form of its own
+            size = copies * sum(tensor.numel() * tensor.element_size() for tensor in ready.model.state_dict().values())
             self._held[record.id] = Loaded(record, release, ready, size)
         self._held.move_to_end(record.id)
         return self._held[record.id]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from karat.app.costs import enter_time_up
 from karat.app.failures import in_words
-from karat.app.serving import chores, drawing  # noqa: F401 - they register what they do
+from karat.app.serving import chores, drawing, writing  # noqa: F401 - they register what they do
 from karat.app.serving.doing import Bench, Done, doers
 from karat.app.serving.loaded import LoadedReleases
 from karat.app.serving.pulse import LEASE, Pulse

@@ -11,11 +11,11 @@ from fastapi.responses import JSONResponse
 import karat
 from karat.app.serving.service import Service, ServiceSettings
 from karat.faces.http import errors, metrics
-from karat.faces.http.openai import images, media, models
+from karat.faces.http.openai import chat, completions, embeddings, images, media, models
 from karat.faces.http.passing import Passing
 
 health = APIRouter(prefix="/health", tags=["health"])
-ROUTERS = (health, metrics.router, models.router, images.router, media.router)
+ROUTERS = (health, metrics.router, models.router, images.router, chat.router, completions.router, embeddings.router, media.router)
 REFUSED = (400, 401, 403, 404, 409, 413, 422, 429, 500, 503)
 REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": errors.ErrorAnswer} for status in REFUSED}
 

@@ -179,6 +179,13 @@ class CausalTransformer(nn.Module):
             x_BND = block(x_BND, self.turn[: x_BND.shape[1]], None, mask)
         return self.leave(self.norm(x_BND[:, self.lead - 1 :]))
 
+    def states(self, ids_BN: Tensor, given: Given) -> Tensor:
+        """Give what the last block makes of each id of some rows: (B, N) ids → (B, N, D)."""
+        x_BND = torch.cat([self.opening(given, len(ids_BN)), self._embed(ids_BN, 1)], 1)
+        for block in self.blocks:
+            x_BND = block(x_BND, self.turn[: x_BND.shape[1]], None)
+        return self.norm(x_BND[:, self.lead :])
+
     def opening(self, given: Given, count: int) -> Tensor:
         """Give the embeddings (B, lead, D) that come before the first id."""
         read: Read = self.given(given, count)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import secrets
 import time
 from collections.abc import AsyncIterator
 from typing import Any, Literal
@@ -35,7 +36,7 @@ class ImageRequest(BaseModel):
     stream: bool = False
     partial_images: int = Field(0, ge=0, le=3)
     user: str | None = None
-    seed: int = Field(0, ge=-(2**63), lt=2**63)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     first: int = Field(0, ge=0, lt=2**31)
     given: dict[str, Any] = {}
     steps: int | None = Field(None, ge=1, le=10_000)
@@ -67,7 +68,8 @@ async def _submitted(service: Service, caller: Caller, body: ImageRequest, offer
         raise wrong("Pictures are PNG files, which carry where they come from.", 'Give output_format "png".')
     dials = {"steps": body.steps, "guidance": body.guidance}
     sampling = {**body.sampling, **{name: value for name, value in dials.items() if value is not None}}
-    values = {"count": body.n, "seed": body.seed, "first": body.first, "given": body.given, "sampling": sampling}
+    seed = secrets.randbits(31) if body.seed is None else body.seed
+    values = {"count": body.n, "seed": seed, "first": body.first, "given": body.given, "sampling": sampling}
     spec = drawing_of(offer, body.prompt, values, previews=body.partial_images if body.stream else 0)
     return await service.submit(caller, spec, lane="interactive")
 
@@ -78,8 +80,8 @@ def _data(service: Service, result: dict[str, Any], body: ImageRequest, base: st
 
 
 def _picture(service: Service, made: dict[str, Any], body: ImageRequest, base: str) -> dict[str, Any]:
-    known = {"asset_id": made["asset"], "seed": body.seed, "index": made["index"]}
-    known["originality"] = asset(service.store, made["asset"]).facts.get("originality")
+    line = asset(service.store, made["asset"])
+    known = {"asset_id": line.id, "seed": line.request["seed"], "index": made["index"], "originality": line.facts.get("originality")}
     if body.response_format == "url":
         return {"url": f"{base}api/assets/{made['asset']}/file", **known}
     return {"b64_json": base64.b64encode(file_of(service.store, made["asset"])[0]).decode(), **known}

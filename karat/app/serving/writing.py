@@ -1,0 +1,153 @@
+"""Jobs that write texts with a release, token by token, several at once; and jobs that read texts into vectors.
+
+Which others a text is written beside changes nothing in it.
+"""
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from karat.app.serving.asking import Embedding, Piece, Said, Writing
+from karat.app.serving.doing import Bench, Done, doers
+from karat.app.serving.loaded import Loaded
+from karat.app.writing import TextDesk, WritingRequest, writes
+from karat.store.queue import Job
+from karat.words.errors import Cancelled, KaratError, SpecError
+from karat.words.events import Event, Progress
+from karat.work.embedding import embedded
+from karat.work.writing import Line, Order, Token, Writer, WritingOptions
+
+
+@dataclass
+class _Text:
+    """One text of a job while it is written."""
+
+    job: Job
+    index: int
+    request: WritingRequest
+    line: Line
+    text: str = ""
+    tokens: int = 0
+    finish: str | None = None
+    pieces: list[Piece] = field(default_factory=list)
+
+    def take(self, writer: Writer, token: Token) -> Said:
+        """Take a token; a mark that ends the text is no part of it."""
+        ends = token.finish is not None and token.id in self.line.ends
+        piece = None
+        if not ends:
+            self.tokens += 1
+            if token.logprob is not None:
+                piece = _piece(writer, token)
+                self.pieces.append(piece)
+        self.text += token.text
+        self.finish = token.finish
+        return Said(index=self.index, number=self.tokens - (not ends), text=token.text, finish=token.finish, piece=piece)
+
+    def told(self, asset: str | None) -> dict[str, Any]:
+        """Give what the job's result says of it."""
+        pieces = [piece.model_dump(mode="json") for piece in self.pieces]
+        known = {"index": self.index, "text": self.text, "finish": self.finish, "tokens": self.tokens, "asset": asset}
+        return {**known, "seed": self.request.seed, "first": self.request.first, **({"pieces": pieces} if pieces else {})}
+
+
+def _piece(writer: Writer, token: Token) -> Piece:
+    def said(id: int) -> str:
+        return writer.spelling[id].decode(errors="replace")
+
+    assert token.logprob is not None
+    return Piece(text=said(token.id), logprob=token.logprob, likeliest=tuple((said(id), logprob) for id, logprob in token.likeliest))
+
+
+@doers.add("write")
+def write(bench: Bench, jobs: Sequence[Job]) -> Iterator[tuple[Job, Event | KaratError]]:
+    """Write the texts of some jobs for one release."""
+    loaded = bench.releases.get(Writing.from_values(jobs[0].spec).release)
+    begun: dict[str, list[_Text]] = {}
+    for job in jobs:
+        try:
+            begun[job.id] = _begin(loaded, job, sum(map(len, begun.values())))
+        except KaratError as error:
+            yield job, error
+    going = [job for job in jobs if job.id in begun]
+    try:
+        yield from _write(bench, loaded, going, begun)
+    except SpecError:
+        # One text could not become what it must be, and which one is not said: each job is written again alone.
+        if len(going) == 1:
+            raise
+        for job in [job for job in going if job.id in begun]:
+            try:
+                yield from _write(bench, loaded, [job], {job.id: _begin(loaded, job, 0)})
+            except SpecError as error:
+                yield job, error
+
+
+def _begin(loaded: Loaded, job: Job, first: int) -> list[_Text]:
+    """Make the texts of a job ready. Raises the job's own error."""
+    asked = Writing.from_values(job.spec)
+    request, writer = asked.request, loaded.writer
+    options, given = WritingOptions.from_values(dict(request.sampling)), loaded.ready.conditions(request.given)
+    texts = []
+    for place, prompt in enumerate(prompt for prompt in asked.prompts for _ in range(request.count)):
+        own = WritingRequest(seed=request.seed, first=request.first + place, given=request.given, sampling=request.sampling, prompt=prompt)
+        line = writer.line(first + place, Order(prompt, options, (own.seed, own.first), given))
+        texts.append(_Text(job, place, own, line))
+    return texts
+
+
+def _write(bench: Bench, loaded: Loaded, jobs: Sequence[Job], begun: dict[str, list[_Text]]) -> Iterator[tuple[Job, Event | KaratError]]:
+    """Write what was begun; a job that has ended is taken out of `begun`."""
+    writer, together = loaded.writer, len(jobs)
+    texts = {text.line.number: text for job in jobs for text in begun[job.id]}
+    for token in writer.write_lines([text.line for text in texts.values()]):
+        text = texts[token.order]
+        job, own = text.job, begun.get(text.job.id, [])
+        if not own:
+            continue
+        if bench.stopped(job.id):
+            for each in begun.pop(job.id):
+                each.line.dropped = True
+            yield job, Cancelled("Stopped between two tokens.", repair="Ask again.")
+            continue
+        yield job, text.take(writer, token)
+        if token.finish is not None:
+            done = sum(each.finish is not None for each in own)
+            yield job, Progress(done=done, total=len(own))
+            if done == len(own):
+                yield job, Done(result={**_told(bench, loaded, job, own), "together": together})
+                del begun[job.id]
+
+
+def _told(bench: Bench, loaded: Loaded, job: Job, texts: Sequence[_Text]) -> dict[str, Any]:
+    """Put the texts of a job on the chain if they are to be kept, and give its result."""
+    desk = TextDesk(bench.store, loaded.record, loaded.release, loaded.ready, None)
+    keeps = Writing.from_values(job.spec).keeps
+    assets = [desk.put(text.text, text.request, finish=text.finish).asset if keeps else None for text in texts]
+    read = sum(len(prompt) for prompt in {id(text.request.prompt): text.line.prompt for text in texts}.values())
+    written = sum(text.tokens for text in texts)
+    return {"texts": [text.told(asset) for text, asset in zip(texts, assets, strict=True)], "read": read, "written": written}
+
+
+@doers.add("embed")
+def embed(bench: Bench, jobs: Sequence[Job]) -> Iterator[tuple[Job, Event | KaratError]]:
+    """Read the texts of some jobs into vectors: float32, little-endian, in base64."""
+    loaded = bench.releases.get(Embedding.from_values(jobs[0].spec).release)
+    if not writes(loaded.release):
+        raise SpecError("This release reads no texts.", repair="Embed with a release of texts.")
+    codec = cast(Any, loaded.ready.made)
+    for job in jobs:
+        asked, vectors, read = Embedding.from_values(job.spec), list[str](), 0
+        try:
+            for place, source in enumerate(asked.inputs):
+                if bench.stopped(job.id):
+                    raise Cancelled("Stopped between two texts.", repair="Ask again.")
+                ids = codec.ids(source) if isinstance(source, str) else source
+                vectors.append(base64.b64encode(embedded(loaded.ready, ids).numpy().astype("<f4").tobytes()).decode())
+                read += len(ids)
+                yield job, Progress(done=place + 1, total=len(asked.inputs))
+        except KaratError as error:
+            yield job, error
+            continue
+        yield job, Done(result={"vectors": vectors, "read": read, "together": len(jobs)})
