@@ -117,10 +117,15 @@ class Writer:
 
         Raises SpecError for a prompt that leaves no room, contradicting options and constraints that cannot be met.
         """
-        lines = [self.line(number, order) for number, order in enumerate(orders)]
+        yield from self.write_lines([self.line(number, order) for number, order in enumerate(orders)])
+
+    def write_lines(self, lines: Sequence["Line"]) -> Iterator[Token]:
+        """Write texts that were made ready; those that are dropped on the way end without a last token."""
         plain = [line for line in lines if not line.is_searched]
         yield from Desk(self, plain).write()
         for line in lines:
+            if line.dropped:
+                continue
             if line.options.beams > 1:
                 yield from self._searched(line)
             elif line.options.best_of > 1:
@@ -197,6 +202,8 @@ class Line:
     ends: frozenset[int]
     guide: Guide | None
     made: int = 0
+    dropped: bool = False
+    """Set by who wants no more of it."""
 
     def __post_init__(self) -> None:
         self.options = self.order.options
@@ -256,7 +263,8 @@ class Desk:
                 ids[row] = id
                 tokens.append(line.take(id, own, likeliest[row]))
             yield from tokens
-            kept = [row for row, token in enumerate(tokens) if token.finish is None]
+            kept = [row for row, token in enumerate(tokens) if token.finish is None and not self.rows[row].dropped]
+            self.waiting = [line for line in self.waiting if not line.dropped]
             self._keep(kept)
             if kept:
                 self._step([ids[row] for row in kept])
