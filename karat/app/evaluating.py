@@ -41,7 +41,8 @@ SHOWN = 40
 class EvaluatingOptions(Spec):
     """How many samples are made to be scored, from which seed, with which sampling options, and how they are measured."""
 
-    samples: int = 500
+    samples: int | None = None
+    """Left open: 500 pictures, or 150 texts of each kind, which take longer to write."""
     seed: int = 1
     sampling: dict[str, object] = {}
     measuring: EvaluationOptions = EvaluationOptions()
@@ -55,6 +56,7 @@ def evaluate_run(store: Store, run_ref: str, options: EvaluatingOptions | None =
     snapshot = Snapshot.open(store, spec.snapshot)
     report = _Report(store, record, snapshot, spec, ready)
     makes_texts = seen(ready.made).extension == ".txt"
+    options = options.changed(samples=options.samples or (150 if makes_texts else 500))
     content = yield from (_texts(report, options) if makes_texts else _pictures(report, options))
     evaluation = content.evaluation
     assert evaluation is not None, "an evaluation has scores"
@@ -83,7 +85,7 @@ def _texts(report: "_Report", options: EvaluatingOptions) -> Generator[Event, No
     real = text_reality_of(report.store, report.snapshot, report.spec)
 
     write = Following(ready, real.given, options.sampling, seed=options.seed)
-    work = evaluate_texts(ready.model, codec, real, write, options.texts, count=options.samples, follows=write.goes_on)
+    work = evaluate_texts(ready.model, codec, real, write, options.texts, count=options.samples or 0, follows=write.goes_on)
     found = yield from _before_the_end(work)
     pages = TextReport(report.store, report.snapshot, ready, codec, real).pages(found.made)
     return replace(report.content(found.evaluation), texts=pages)
@@ -114,15 +116,16 @@ def make_samples(
 ) -> Generator[Event, None, tuple[Values, Given]]:
     """Make samples under the test split's own conditions, in turn."""
     test = part_of(store, snapshot, spec, "test")
-    rows = [row % len(test) for row in range(options.samples)]
+    count = options.samples or 0
+    rows = [row % len(test) for row in range(count)]
     given = test.conditions(rows)
-    seeds = [(options.seed, index) for index in range(options.samples)]
-    yield Started(what="sampling", total=options.samples, unit="samples")
+    seeds = [(options.seed, index) for index in range(count)]
+    yield Started(what="sampling", total=count, unit="samples")
     finished: list[Tensor] = []
     for step, values in make_values(ready.model, given, seeds, options.sampling):
         if step.done == step.total:
             finished.append(as_seen(ready.made, values))
-            yield Progress(done=sum(map(len, finished)), total=options.samples)
+            yield Progress(done=sum(map(len, finished)), total=count)
     labels, targets = targets_of(given, rows)
     return Values(torch.cat(finished), labels, targets), given
 

@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     context: typer.Context,
     run: Run,
-    samples: Annotated[int, typer.Option(min=2, help="How many samples to make and score; more make narrower intervals.")] = 500,
+    samples: Annotated[
+        int | None, typer.Option(min=2, help="How many samples to make and score (500 pictures, 150 texts); more make narrower intervals.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The samples are drawn from it.")] = 1,
     change: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change anything else, as in sampling.steps=12.")
