@@ -9,11 +9,13 @@ from karat.app.releasing import load_release, open_release
 from karat.app.writing import talks, writes
 from karat.material.data.texts.altering import Augmenting, Synonyms
 from karat.material.data.texts.augmenting import augment
+from karat.store.records import Record
 from karat.store.store import Store
 from karat.values.passages import Passage, Turn
 from karat.words.errors import DataError, SpecError
 from karat.words.events import Event, Finished
 from karat.words.specs import Spec
+from karat.work.generation import Ready
 from karat.work.writing import Order, Writer, WritingOptions
 
 __all__ = ["AugmentingWish", "augment_snapshot"]
@@ -51,21 +53,24 @@ def _kept(store: Store, path: Path | None) -> str | None:
     return store.put(content)
 
 
+def answering(store: Store, ref: str) -> tuple[Record, Ready, str]:
+    """Give a release that answers, ready, and the id of the snapshot that it learnt from. Raises SpecError for one that does not."""
+    record, release = open_release(store, ref)
+    ready, spec = load_release(release) if writes(release) else (None, None)
+    if ready is None or spec is None or not talks(ready):
+        raise SpecError(f"{ref} does not answer.", repair="Give a release that learnt from questions and answers.")
+    return record, ready, spec.snapshot
+
+
 class Translator:
-    """Answers texts with a release, each with a seed of its own. Raises SpecError for a release that does not answer."""
+    """Answers texts with a release, each with a seed of its own."""
 
     def __init__(self, store: Store, ref: str, *, temperature: float) -> None:
-        record, release = open_release(store, ref)
-        ready = load_release(release)[0] if writes(release) else None
-        if ready is None or not talks(ready):
-            raise SpecError(
-                f"{ref} does not answer, so it cannot translate.", repair="Give a release that learnt from questions and answers."
-            )
+        record, ready, _ = answering(store, ref)
         self.release, self.writer = record.id, Writer(ready.model, cast(Any, ready.made))
         self.options = WritingOptions.from_values({"temperature": temperature, "truncate": "front"})
 
     def __call__(self, texts: Sequence[str], seeds: Sequence[int]) -> list[str]:
-        orders = [
-            Order(Passage(turns=(Turn(role="user", text=text),)), self.options, (seed, 0)) for text, seed in zip(texts, seeds, strict=True)
-        ]
+        asked = [Passage(turns=(Turn(role="user", text=text),)) for text in texts]
+        orders = [Order(passage, self.options, (seed, 0)) for passage, seed in zip(asked, seeds, strict=True)]
         return [written.text for written in self.writer.written(orders)]

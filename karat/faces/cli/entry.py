@@ -9,7 +9,22 @@ from typing import Annotated
 import typer
 
 import karat
-from karat.faces.cli import chain, chat, data, demo, editing, explanation, export, generation, proofs, releases, serve, train, value
+from karat.faces.cli import (
+    chain,
+    chat,
+    data,
+    demo,
+    editing,
+    explanation,
+    export,
+    generation,
+    labelling,
+    proofs,
+    releases,
+    serve,
+    train,
+    value,
+)
 from karat.faces.cli.face import STORE, USUAL_STORE, Face, quiet_when_nobody_reads, told
 from karat.words.errors import KaratError
 
@@ -40,7 +55,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data.app)
-for commands in (train, releases, export, generation, chat, editing, explanation, proofs, chain, value, serve, demo):
+for commands in (train, releases, export, generation, chat, editing, explanation, labelling, proofs, chain, value, serve, demo):
     commands.register(app)
 
 
