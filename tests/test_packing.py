@@ -2,6 +2,7 @@
 
 import unicodedata
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from karat.learning.nets.transformer import CausalTransformer, TransformerSpec, apart_mask
+from karat.material.data import rows as rows_file
+from karat.material.data.batches import EncodedSplit
 from karat.material.data.packing import fitted, streamed
+from karat.material.data.rows import RowWriter
 from karat.values.codecs.text import ROLE_IDS, TextCodec
 from karat.values.given import Given
 from karat.values.passages import Passage, Turn
@@ -51,6 +55,26 @@ def test_whole_passages_keep_together_and_lose_only_what_no_row_can_hold(passage
     empty = (0,)
     assert sorted(each for each in found if each != empty) == [each for each in wanted if each != empty]
     assert sum(int(weights.sum()) for _, weights in rows) == sum(int(learnt[-length:].sum()) for _, learnt in pieces)
+
+
+def test_only_a_row_that_begins_a_passage_teaches_how_passages_begin(tmp_path: Path) -> None:
+    codec = TextCodec(CODECS["bytes"].options.changed(length=4))
+    rows = np.array([[9, 8, 7, 0], [6, 5, 4, 3], [2, 0, 1, 1]], np.int32)
+    for name, content in (("made", rows), ("weight", np.ones_like(rows, np.uint8))):
+        with RowWriter(tmp_path / f"{name}.npy", content[0]) as writer:
+            for row in content:
+                writer.write(row)
+    split = EncodedSplit(tmp_path, codec, {})
+    for limit in (64 << 20, 0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(rows_file, "IN_MEMORY", limit)
+            split = EncodedSplit(tmp_path, codec, {})
+        assert split.values([0, 1, 2], 1).tolist() == [[8, 7, 0, 6], [5, 4, 3, 2], [2, 0, 1, 1]]
+        for shift, begins in ((0, [1, 1, 0]), (1, [0, 0, 0])):
+            weight = split.conditions([0, 1, 2], shift).weight
+            assert weight is not None
+            assert weight[:, 0].tolist() == begins
+            assert weight[:, 1:].all()
 
 
 def test_what_stands_before_an_end_is_not_seen_from_behind_it() -> None:

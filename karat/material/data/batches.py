@@ -57,6 +57,8 @@ class EncodedSplit:
         if self._weight is not None:
             rows = self._weight.windows(indices, shift) if shift else self._weight.take(indices)
             weight = torch.from_numpy(np.array(rows)).float()
+            if packing_of(self.made) == "stream":  # a row that begins inside a passage does not say how passages begin
+                weight[:, 0] *= torch.from_numpy(self._made.before(indices, shift) == 0)
         values = {name: codec.value(torch.from_numpy(np.array(self._given[name].take(indices)))) for name, codec in self.given.items()}
         return Given(values, {name: torch.from_numpy(np.array(rows.take(indices))) for name, rows in self._keep.items()}, weight)
 

@@ -1,7 +1,7 @@
 """Rows on disk: one packed array for each sample, read by position, so that memory does not grow with the number of samples."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -38,13 +38,25 @@ class Rows:
 
     def windows(self, indices: Iterable[int], shift: int) -> np.ndarray:
         """Give rows as if each began `shift` places later in the file; the last one begins where it still ends with it."""
-        width, handle = int(self.shape[1]), self._file and self._file.fileno()
-        firsts = [min(int(index) * width + shift, (len(self) - 1) * width) for index in indices]
-        if handle is None:
+        width = int(self.shape[1])
+        parts = [self._run(first, width) for first in self._firsts(indices, shift)]
+        return np.stack(parts) if parts else np.empty((0, width), self.dtype)
+
+    def before(self, indices: Iterable[int], shift: int) -> np.ndarray:
+        """Give what stands before each of those rows in the file: (len(indices),); 0 before the first."""
+        return np.array([self._run(first - 1, 1)[0] if first else 0 for first in self._firsts(indices, shift)], self.dtype)
+
+    def _firsts(self, indices: Iterable[int], shift: int) -> Iterator[int]:
+        width = int(self.shape[1])
+        return (min(int(index) * width + shift, (len(self) - 1) * width) for index in indices)
+
+    def _run(self, first: int, length: int) -> np.ndarray:
+        """Give some places of the file as if it were one long row."""
+        if self._file is None:
             assert self._whole is not None
-            return np.stack([self._whole.reshape(-1)[first : first + width] for first in firsts])
-        parts = [os.pread(handle, self._size, self._offset + first * self.dtype.itemsize) for first in firsts]
-        return np.frombuffer(b"".join(parts), self.dtype).reshape(len(parts), width)
+            return self._whole.reshape(-1)[first : first + length]
+        size = self.dtype.itemsize
+        return np.frombuffer(os.pread(self._file.fileno(), length * size, self._offset + first * size), self.dtype)
 
 
 class RowWriter:
