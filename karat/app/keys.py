@@ -57,10 +57,11 @@ class Caller(Spec):
     per_minute: float | None = None
     budget: float | None = None
 
-    def need(self, scope: Scope) -> None:
-        """Raise ScopeError unless the caller has a scope; who administers may do everything."""
-        if scope not in self.scopes and "admin" not in self.scopes:
-            raise ScopeError(f"This needs the scope {scope!r}; {self.name} has {', '.join(self.scopes)}.", repair="Ask with another key.")
+    def need(self, *scopes: Scope) -> None:
+        """Raise ScopeError unless the caller has one of some scopes; who administers may do everything."""
+        if not {*scopes, "admin"} & set(self.scopes):
+            problem = f"This needs the scope {' or '.join(scopes)}; {self.name} has {', '.join(self.scopes)}."
+            raise ScopeError(problem, repair="Ask with another key.")
 
 
 class NewKey(Spec):

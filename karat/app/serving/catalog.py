@@ -105,10 +105,7 @@ def _read(record: Record, spec: dict[str, Any]) -> Offer:
 
 def drawing_of(offer: Offer, prompt: str, values: dict[str, Any], *, previews: int = 0) -> Drawing:
     """Give the job of a picture request in words. Raises SpecError where the release has no place for the prompt or a condition."""
-    unknown = sorted(set(values.get("given", ())) - set(offer.given))
-    if unknown:
-        known = f"It knows: {', '.join(offer.given)}." if offer.given else "It was trained without conditions."
-        raise SpecError(f"The release knows no condition {unknown[0]!r}.", repair=known)
+    check_given(offer, values.get("given", {}))
     request = Request.from_values({**values, "given": given_of(offer, prompt, values.get("given", {}))})
     return Drawing(release=offer.id, request=request, previews=previews)
 
@@ -119,7 +116,26 @@ def writing_of(offer: Offer, prompts: tuple[Passage, ...], values: dict[str, Any
         raise SpecError(f"The release {offer.title!r} writes no texts.", repair="Choose one that does: GET /v1/models.")
     if any(prompt.turns for prompt in prompts) and not offer.answers:
         raise SpecError(f"The release {offer.title!r} goes on from a text; it does not converse.", repair="Ask POST /v1/completions.")
+    check_given(offer, values.get("given", {}))
     return Writing(release=offer.id, prompts=prompts, request=Request.from_values(values))
+
+
+def check_given(offer: Offer, given: dict[str, Any]) -> None:
+    """Raise SpecError for conditions that a release does not know, or that are not of their kind."""
+    for name, value in given.items():
+        kind = offer.given.get(name)
+        if kind is None:
+            known = f"It knows: {', '.join(offer.given)}." if offer.given else "It was trained without conditions."
+            raise SpecError(f"The release knows no condition {name[:60]!r}.", repair=known)
+        if name in offer.names and value not in offer.names[name]:
+            some = ", ".join(offer.names[name][:20])
+            raise SpecError(f"This release knows no {name} {str(value)[:60]!r}.", repair=f"Ask for one of {some}.")
+        if kind in TEXTS and not isinstance(value, str):
+            raise SpecError(f"The {name} is a text for this release.", repair="Give it as one.")
+        if kind == "numbers" and not (isinstance(value, dict) and all(isinstance(each, int | float) for each in value.values())):
+            raise SpecError(f"The {name} are numbers by name for this release.", repair='Give them as {"weight": 1.5}.')
+        if kind not in ("label", "numbers", *TEXTS):
+            raise SpecError(f"The {name} cannot be given over the network.", repair="Leave it out.")
 
 
 def given_of(offer: Offer, prompt: str, given: dict[str, Any]) -> dict[str, Any]:

@@ -13,18 +13,21 @@ from pydantic import Field
 from karat.app.audit import AuditLog
 from karat.app.chain import open_store
 from karat.app.keys import BudgetError, Caller, Keyring, UnknownKeyError
+from karat.app.lots import Lots
 from karat.app.people import People
 from karat.app.serving.asking import ASKED, Drawing, Embedding, Writing, asked_of
-from karat.app.serving.catalog import Catalog, Offer
+from karat.app.serving.catalog import Catalog, Offer, check_given
 from karat.app.serving.crew import Crew
 from karat.app.serving.desk import Desk, FullError
 from karat.store.queue import ENDED, Job, Lane, Submission
 from karat.store.store import Store
-from karat.words.errors import KaratError, NotFoundError
-from karat.words.specs import Spec
+from karat.words.errors import BusyError, KaratError, NotFoundError, SpecError
+from karat.words.specs import Spec, canonical
 
 __all__ = ["ENDED", "FullError", "Job", "Service", "ServiceSettings"]
 
+LOTS_KEPT = 7 * 86_400.0
+"""Seconds for which files that came over the API are kept; what was imported of them stays."""
 FIRST_GUESS = 1.0
 """Seconds of device time that a unit of a kind of job takes that was never done here."""
 
@@ -74,10 +77,12 @@ class Service:
         self.catalog, self.audit = Catalog(self.store), AuditLog(self.store)
         self.desk = Desk(self.store, most_waiting=self.settings.most_waiting, most_of_owner=self.settings.most_of_owner)
         self.crew = Crew(self.settings.store, self.settings.workers, self.settings.threads, self.settings.memory, grace=self.settings.grace)
+        self.lots = Lots(self.settings.store / "lots")
         self._reserving: Counter[str] = Counter()
         self.ready = False
 
     async def start(self) -> None:
+        await asyncio.to_thread(self.lots.remove_older, LOTS_KEPT)
         await self.desk.start()
         self.audit.start()
         self.crew.start()
@@ -105,16 +110,16 @@ class Service:
         return await asyncio.to_thread(self.catalog.get, model)
 
     async def submit(self, caller: Caller, spec: Spec, *, lane: Lane = "bulk", once: str | None = None, webhook: str | None = None) -> Job:
-        """Accept a job. Raises ScopeError, BudgetError, TooManyError or FullError."""
+        """Accept a job. Raises ScopeError, BudgetError, TooManyError or FullError; BusyError when `once` stands for another request."""
         kind, scope = next((kind, scope) for kind, (each, scope) in ASKED.items() if isinstance(spec, each))
         caller.need(scope)
         mates = spec.mates() if isinstance(spec, Drawing | Writing | Embedding) else None
-        total = _total(spec)
+        total, values = _total(spec), _sayable(spec)
         seconds = await self._affordable(caller, kind, mates, total) if caller.budget is not None else 0.0
         submission = Submission(
             kind=kind,
             owner=caller.owner,
-            spec=spec.model_dump(mode="json"),
+            spec=values,
             lane=lane,
             mates=mates,
             once=once,
@@ -123,15 +128,29 @@ class Service:
             reserved=seconds,
         )
         try:
-            return await self.desk.submit(submission)
+            job = await self.desk.submit(submission)
         finally:
             self._reserving[caller.owner] -= round(seconds * 1e6)
+        if (job.kind, job.spec) != (kind, values):
+            raise BusyError("This idempotency key stands for another request.", repair="Take a new one for each request.")
+        return job
 
     async def ask(self, caller: Caller, kind: str, values: dict[str, Any], **options: Any) -> Job:
         """Accept a job of a kind by its values; releases may be named by their aliases. Raises what `submit` does, and SpecError."""
         if kind in ("generate", "write", "embed") and isinstance(values.get("release"), str):
-            values = {**values, "release": (await self.offer(values["release"])).id}
+            offer = await self.offer(values["release"])
+            check_given(offer, _conditions(values))
+            values = {**values, "release": offer.id}
+        if kind == "import":
+            values = self._uploaded(values)
         return await self.submit(caller, asked_of(kind, values), **options)
+
+    def _uploaded(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Put the place of an upload where a client names it; a client never names a place of this machine. Raises SpecError."""
+        if "path" in values or not isinstance(values.get("upload"), str):
+            raise SpecError("An import over the network is of an upload.", repair='Give {"upload": id}, of POST /api/uploads.')
+        rest = {name: value for name, value in values.items() if name != "upload"}
+        return {**rest, "path": str(self.lots.source(values["upload"]))}
 
     async def _affordable(self, caller: Caller, kind: str, mates: str | None, total: int | None) -> float:
         """Reserve what a job should cost until the queue does, and give its seconds. Raises BudgetError."""
@@ -201,6 +220,23 @@ def result_of(event: dict[str, Any]) -> dict[str, Any]:
     if job["state"] == "cancelled":
         raise FailedError({"code": "cancelled", "problem": "The job was cancelled.", "repair": "Ask again."})
     raise FailedError(job["error"])
+
+
+def _conditions(values: dict[str, Any]) -> dict[str, Any]:
+    """Give the conditions in a request that was not read yet; what is none is refused where it is read."""
+    request = values.get("request")
+    given = request.get("given") if isinstance(request, dict) else None
+    return given if isinstance(given, dict) else {}
+
+
+def _sayable(spec: Spec) -> dict[str, Any]:
+    """Give a spec as JSON values. Raises SpecError for half characters, which no store keeps."""
+    values = spec.model_dump(mode="json")
+    try:
+        canonical(values)
+    except UnicodeEncodeError:
+        raise SpecError("A text holds half characters (lone surrogates).", repair="Send it as UTF-8.") from None
+    return values
 
 
 def _total(spec: Spec) -> int | None:

@@ -11,11 +11,13 @@ from fastapi.responses import JSONResponse
 import karat
 from karat.app.serving.service import Service, ServiceSettings
 from karat.faces.http import errors, metrics
+from karat.faces.http.api import accounts, assets, jobs, records, uploads
 from karat.faces.http.openai import chat, completions, embeddings, images, media, models
 from karat.faces.http.passing import Passing
 
 health = APIRouter(prefix="/health", tags=["health"])
-ROUTERS = (health, metrics.router, models.router, images.router, chat.router, completions.router, embeddings.router, media.router)
+OPENAI = (models.router, images.router, chat.router, completions.router, embeddings.router, media.router)
+OWN = (records.router, jobs.router, uploads.router, assets.router, accounts.router)
 REFUSED = (400, 401, 403, 404, 409, 413, 422, 429, 500, 503)
 REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": errors.ErrorAnswer} for status in REFUSED}
 
@@ -58,7 +60,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app = Application(title="Karat", version=karat.__version__, lifespan=open_service, docs_url=None, redoc_url=None, responses=REFUSALS)
     app.state.service, app.state.metrics = Service(settings), metrics.Metrics()
     app.state.service.desk.ended_by = app.state.metrics.ended
-    for router in ROUTERS:
+    for router in (health, metrics.router, *OPENAI, *OWN):
         app.include_router(router)
     errors.register(app)
     return app

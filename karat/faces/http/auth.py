@@ -26,11 +26,11 @@ async def caller_of(request: Request, credentials: Annotated[HTTPAuthorizationCr
     return caller
 
 
-def who_may(scope: Any) -> Callable[..., Coroutine[Any, Any, Caller]]:
-    """Give a dependency that lets in who has a scope."""
+def who_may(*scopes: Any) -> Callable[..., Coroutine[Any, Any, Caller]]:
+    """Give a dependency that lets in who has one of some scopes."""
 
     async def let_in(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
-        caller.need(scope)
+        caller.need(*scopes)
         return caller
 
     return let_in
@@ -41,4 +41,5 @@ Anyone = Annotated[Caller, Depends(caller_of)]
 Creator = Annotated[Caller, Depends(who_may("generate"))]
 Reviewer = Annotated[Caller, Depends(who_may("review"))]
 Trainer = Annotated[Caller, Depends(who_may("train"))]
+Reader = Annotated[Caller, Depends(who_may("review", "train"))]
 Administrator = Annotated[Caller, Depends(who_may("admin"))]

@@ -64,7 +64,7 @@ class MissingError(KaratError):
 def body_of(error: KaratError) -> dict[str, Any]:
     """Give an error as it stands in answers and in streams."""
     _, kind = STATUS.get(error.code, (500, "server_error"))
-    return {"error": {"message": str(error), "type": kind, "param": None, "code": CODES.get(error.code, error.code)}}
+    return {"error": {"message": _sayable(str(error)), "type": kind, "param": None, "code": CODES.get(error.code, error.code)}}
 
 
 def answer_of(error: KaratError) -> JSONResponse:
@@ -101,6 +101,10 @@ def register(app: FastAPI) -> None:
         message = f"{'.'.join(place) or 'The body'}: {first['msg']}. Correct it."
         return _plain(422, message, "invalid_request_error", code=first["type"], param=".".join(place) or None)
 
+    @app.exception_handler(UnicodeError)
+    async def unsayable(request: Request, error: UnicodeError) -> JSONResponse:
+        return _plain(400, "A text holds half characters (lone surrogates). Send it as UTF-8.", "invalid_request_error", code="data")
+
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, OSError | MemoryError):
@@ -112,7 +116,12 @@ def register(app: FastAPI) -> None:
 def _plain(
     status: int, message: str, kind: str, *, code: str | None, param: str | None = None, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    return JSONResponse({"error": {"message": message, "type": kind, "param": param, "code": code}}, status, headers=headers)
+    told = {"message": _sayable(message), "type": kind, "param": param and _sayable(param), "code": code}
+    return JSONResponse({"error": told}, status, headers=headers)
+
+
+def _sayable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def wrong(problem: str, repair: str) -> SpecError:
