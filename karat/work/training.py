@@ -26,6 +26,8 @@ from karat.work.plans import TrainingPlan
 
 SHOWN = 16
 """Samples drawn at each check."""
+SURE = 1.64
+"""Standard errors by which a run must be better than its start, where that is among what is chosen from."""
 MOST_JUDGING = 0.3
 """The share of the time left, when a budget of minutes comes to its fall, that may go into judging samples."""
 
@@ -76,7 +78,6 @@ class Run:
 
     model: Model
     plan: TrainingPlan
-    objective: Objective
     optimizers: dict[str, Optimizer]
     average: Average
     step: int = 0
@@ -87,6 +88,8 @@ class Run:
     checked: int = 0
     best: dict[str, Any] = field(default_factory=dict)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    objective: Objective | None = None
+    """What is learnt in place of the family's own losses."""
 
     def progress(self) -> float:
         """Give how much of the budget is used, from 0 to 1."""
@@ -171,8 +174,8 @@ def begin(model: Model, plan: TrainingPlan, objective: Objective | None = None) 
     for optimizer in built.values():
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
-    average, falls = Average(model, plan.average), round((plan.steps or 0) * plan.decay)
-    return Run(model, plan, objective or model.family, built, average, steps=plan.steps, falls=falls, judged=plan.judged)
+    falls = round((plan.steps or 0) * plan.decay)
+    return Run(model, plan, built, Average(model, plan.average), steps=plan.steps, falls=falls, judged=plan.judged, objective=objective)
 
 
 def take_step(run: Run, data: Data) -> dict[str, Tensor]:
@@ -202,7 +205,7 @@ def take_turn(run: Run, turn: str, optimizer: Optimizer, x: Tensor, given: Given
     figures: dict[str, Tensor] = {}
     for piece in torch.arange(len(x)).chunk(plan.accumulate):
         with torch.autocast(model.device.type, torch.bfloat16, enabled=plan.bf16):
-            loss = run.objective.loss(turn, x[piece], given.rows(piece), generator)
+            loss = (run.objective or model.family).loss(turn, x[piece], given.rows(piece), generator)
         (loss.total * (len(piece) / len(x))).backward()
         for name, value in loss.figures.items():
             figures[name] = figures.get(name, 0.0) + value.detach() * (len(piece) / len(x))
@@ -233,8 +236,8 @@ def check(run: Run, data: Data, look: Look | None) -> Event:
         if look is not None:
             run.clock.looked += run.plan.samples if judging else SHOWN
             figures |= look(run.model, run.step, judging)
-        if run.plan.judged == 0 and (name := run.objective.chosen_by) is not None:
-            figures["choice"] = figures.get(f"held-out {name}", float("inf"))
+        if run.plan.judged == 0 and (name := (run.objective or run.model.family).chosen_by) is not None:
+            figures["choice"] = figures.get(f"held-out {name}, at most", figures.get(f"held-out {name}", float("inf")))
         if figures.get("choice", float("inf")) < run.best.get("choice", float("inf")):
             choose(run, {name: value for name, value in figures.items() if not name.startswith("held-out")})
         if run.step == run.steps and not run.best_weights:
@@ -249,17 +252,24 @@ def choose(run: Run, scores: dict[str, float]) -> None:
 
 
 def held_out_losses(model: Model, data: Data, seed: int, objective: Objective | None = None) -> dict[str, float]:
-    """Give the mean of each held-out loss, with the same noise each time so that the figures compare."""
+    """Give the mean of each held-out loss, with the same noise each time so that the figures compare.
+
+    Of an objective's own also the most that what it chooses by may be: few data are not to make a run look better than its start.
+    """
     model.eval()
     generator = torch.Generator().manual_seed(stream_seed(seed, 1 << 40))
-    sums: dict[str, float] = {}
-    count = 0
+    learnt = objective or model.family
+    found: dict[str, list[Tensor]] = {}
     with torch.no_grad():
         for x, given in data.held_out():
-            for name, each in (objective or model.family).held_out(x.to(model.device), given.to(model.device), generator).items():
-                sums[name] = sums.get(name, 0.0) + float(each.sum())
-            count += len(x)
-    return {f"held-out {name}": total / count for name, total in sums.items()}
+            for name, each in learnt.held_out(x.to(model.device), given.to(model.device), generator).items():
+                found.setdefault(name, []).append(each.double().cpu())
+    losses = {name: torch.cat(each) for name, each in found.items()}
+    figures = {f"held-out {name}": float(each.mean()) for name, each in losses.items()}
+    if objective is not None and (name := str(objective.chosen_by)) in losses:
+        error = float(losses[name].std(correction=0)) / len(losses[name]) ** 0.5
+        figures[f"held-out {name}, at most"] = figures[f"held-out {name}"] + SURE * error
+    return figures
 
 
 def save(run: Run, folder: Path) -> Saved:

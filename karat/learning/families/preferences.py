@@ -1,13 +1,14 @@
 """Learning from verdicts: losses in the place of a family's own, over any family that says what each id costs.
 
 Pairs: DPO (Rafailov et al. 2023, arXiv 2305.18290), with a share of verdicts that are taken to be wrong (Mitchell 2023, "conservative DPO")
-and the likelihood of the chosen answer added (Pang et al. 2024, arXiv 2404.19733). Thumbs: KTO (Ethayarajh et al. 2024, arXiv 2402.01306).
-Both hold a model against a reference, the weights that it starts from, whose log-probabilities come with the rows: nothing runs twice.
+and the likelihood of the chosen answer added (Pang et al. 2024, arXiv 2404.19733). Thumbs: KTO (Ethayarajh et al. 2024, arXiv 2402.01306),
+with the same added. Both hold a model against a reference, the weights that it starts from, whose log-probabilities come with the rows.
 
 Rows hold two answers side by side, (B, 2, N) ids, of which `Given.weight` says what is answer: of pairs the chosen and the rejected one, of
 thumbs the judged one and another prompt's answer to the same prompt, by which KTO tells how far the model has moved at all.
 """
 
+import math
 from typing import Annotated, ClassVar, Literal, Protocol
 
 import torch
@@ -34,6 +35,7 @@ class KtoOptions(Spec):
 
     kind: Literal["kto"] = "kto"
     beta: float = Field(0.1, gt=0, description="how dear it is to move away from the start")
+    likelihood: float = Field(0.2, ge=0, description="weight of the liked answers' own likelihood, in nats for each id")
 
 
 class RftOptions(Spec):
@@ -68,6 +70,11 @@ def log_chances(family: Foretelling, x_BAN: Tensor, weight_BAN: Tensor) -> Tenso
     return -(family.errors(x, Given(weight=weight)) * weight).sum(1).view(x_BAN.shape[:2])
 
 
+def _total(found: dict[str, Tensor], likelihood: float) -> Loss:
+    total = found["preference"].mean() + likelihood * found["likelihood"].mean()
+    return Loss(total, {"loss": total.detach(), **{name: each.detach().mean() for name, each in found.items()}})
+
+
 class Contrast:
     """DPO: the chosen answer is to become likelier than the rejected one, more so than it was at the start."""
 
@@ -78,17 +85,16 @@ class Contrast:
 
     def loss(self, turn: str, x: Tensor, given: Given, generator: torch.Generator) -> Loss:
         found = self.held_out(x, given, generator)
-        total = found["preference"].mean() + self.options.likelihood * found["likelihood"].mean()
-        return Loss(total, {"loss": total.detach(), **{name: each.detach().mean() for name, each in found.items()}})
+        return _total(found, self.options.likelihood)
 
     def held_out(self, x: Tensor, given: Given, generator: torch.Generator) -> dict[str, Tensor]:
-        """Give the loss of each pair (log 2 at the start), whether its verdict is agreed with, and the nats of a chosen id."""
+        """Give the loss of each pair beside the start's, whether its verdict is agreed with, and the nats of a chosen id."""
         assert given.weight is not None, "answers are marked by their weight"
         log_B2 = log_chances(self.family, x, given.weight)
         moved_B2 = log_B2 - given.values[REFERENCE]
         lead_B = self.options.beta * (moved_B2[:, 0] - moved_B2[:, 1])
         doubt = self.options.doubt
-        preference_B = -(1 - doubt) * F.logsigmoid(lead_B) - doubt * F.logsigmoid(-lead_B)
+        preference_B = -(1 - doubt) * F.logsigmoid(lead_B) - doubt * F.logsigmoid(-lead_B) - math.log(2)
         agrees_B = (lead_B > 0).float() + 0.5 * (lead_B == 0).float()
         return {"preference": preference_B, "agrees": agrees_B, "likelihood": -log_B2[:, 0] / given.weight[:, 0].sum(1).clamp(min=1)}
 
@@ -103,14 +109,16 @@ class Prospect:
 
     def loss(self, turn: str, x: Tensor, given: Given, generator: torch.Generator) -> Loss:
         found = self.held_out(x, given, generator)
-        total = found["preference"].mean()
-        return Loss(total, {"loss": total.detach(), "agrees": found["agrees"].detach().mean()})
+        return _total(found, self.options.likelihood)
 
     def held_out(self, x: Tensor, given: Given, generator: torch.Generator) -> dict[str, Tensor]:
-        """Give the loss of each thumb (half its worth at the start), and whether it is agreed with."""
+        """Give the loss of each thumb beside the start's, whether it is agreed with, and the nats of a liked id."""
         assert given.weight is not None, "answers are marked by their weight"
         worth_B = given.values[WORTH]
-        moved_B2 = log_chances(self.family, x, given.weight) - given.values[REFERENCE]
+        log_B2 = log_chances(self.family, x, given.weight)
+        moved_B2 = log_B2 - given.values[REFERENCE]
         lead_B = self.options.beta * (moved_B2[:, 0] - moved_B2[:, 1].detach().mean().clamp(min=0)) * worth_B.sign()
         agrees_B = (lead_B > 0).float() + 0.5 * (lead_B == 0).float()
-        return {"preference": worth_B.abs() * torch.sigmoid(-lead_B), "agrees": agrees_B}
+        preference_B = worth_B.abs() * (torch.sigmoid(-lead_B) - 0.5)
+        likelihood_B = -log_B2[:, 0] / given.weight[:, 0].sum(1).clamp(min=1) * worth_B.clamp(min=0)
+        return {"preference": preference_B, "agrees": agrees_B, "likelihood": likelihood_B}
