@@ -16,6 +16,7 @@ MAKES = {
     "source": "karat data import FOLDER",
     "snapshot": "karat data snapshot SOURCE",
     "base": "karat train SNAPSHOT --base FOLDER",
+    "reward": "karat reward SNAPSHOT",
     "run": "karat train SNAPSHOT",
     "evaluation": "karat evaluate RUN",
     "release": "karat release RUN",

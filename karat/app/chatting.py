@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from karat.app.releasing import load_release, open_release
+from karat.app.rewarding import resolved, reward_of
 from karat.app.steps import Answered, Wrote
 from karat.app.writing import talks, writes
 from karat.store.store import Store
@@ -26,8 +27,9 @@ class Conversation:
         self.ready, _ = load_release(release)
         if not talks(self.ready):
             raise SpecError("This release goes on from a text; it does not converse.", repair='Use `karat generate … --prompt "…"`.')
-        self.writer = Writer(self.ready.model, cast(Any, self.ready.made))
-        self.options = WritingOptions.from_values(dict(sampling or {}))
+        wanted = resolved(store, sampling or {})
+        self.writer = Writer(self.ready.model, cast(Any, self.ready.made), reward=reward_of(store, wanted))
+        self.options = WritingOptions.from_values(wanted)
         self.seed, self.persona = seed, persona
         self.turns: list[Turn] = []
         self.said = 0

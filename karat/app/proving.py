@@ -78,7 +78,7 @@ def reproduce_asset(store: Store, ref: str, out: Path) -> Iterator[Event]:
     yield Started(what="reproduction", total=1, unit="asset")
     if "prompt" in record.spec:
         single: Request
-        single, payload = written_again(ready, record.spec)
+        single, payload = written_again(store, ready, record.spec)
     elif {"spans", "between", "toward"} & set(record.spec):
         single, payload = edited_again(store, ready, spec, record.spec)
     else:

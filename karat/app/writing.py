@@ -12,6 +12,7 @@ from typing import Any, cast
 import karat
 from karat.app.generating import Asked, Made, asset_id, file_name, generate_asked, read_given
 from karat.app.releasing import load_release, open_release
+from karat.app.rewarding import resolved, reward_of
 from karat.app.steps import Wrote
 from karat.material.releases.release import Release
 from karat.material.trust import origin as origins
@@ -98,17 +99,17 @@ def make_asked(
     if sheet is not None or asked.each is not None:
         raise SpecError("Texts have no contact sheet and no --each.", repair="Leave out --sheet and --each.")
     ready, _ = load_release(release)
-    given = read_given(asked.given, ready)
+    given, sampling = read_given(asked.given, ready), resolved(store, asked.sampling)
     passages = [passage for passage in prompts.passages(ready) for _ in range(asked.count)]
     requests = [
-        WritingRequest(seed=asked.seed, first=asked.first + place, given=given, sampling=asked.sampling, prompt=passage)
+        WritingRequest(seed=asked.seed, first=asked.first + place, given=given, sampling=sampling, prompt=passage)
         for place, passage in enumerate(passages)
     ]
     yield from _write(TextDesk(store, record, release, ready, out), requests, stop)
 
 
 def _write(desk: "TextDesk", requests: Sequence[WritingRequest], stop: Callable[[], bool]) -> Iterator[Event]:
-    writer = Writer(desk.ready.model, cast(Any, desk.ready.made))
+    writer = Writer(desk.ready.model, cast(Any, desk.ready.made), reward=reward_of(desk.store, requests[0].sampling))
     orders = _orders(desk.ready, requests)
     yield Started(what="writing", total=len(orders), unit="texts")
     texts, done, tokens = [""] * len(orders), 0, 0
@@ -129,10 +130,10 @@ def _write(desk: "TextDesk", requests: Sequence[WritingRequest], stop: Callable[
     yield Finished(what="writing", result=str(desk.out), summary=summary, figures={"assets": done, "tokens": tokens})
 
 
-def written_again(ready: Ready, spec: Mapping[str, Any]) -> tuple[WritingRequest, bytes]:
+def written_again(store: Store, ready: Ready, spec: Mapping[str, Any]) -> tuple[WritingRequest, bytes]:
     """Give the request that a text's record holds, and the bytes that it makes."""
     request = WritingRequest.from_values(dict(spec))
-    [made] = Writer(ready.model, cast(Any, ready.made)).written(_orders(ready, [request]))
+    [made] = Writer(ready.model, cast(Any, ready.made), reward=reward_of(store, request.sampling)).written(_orders(ready, [request]))
     return request, ready.made.write(made.text)
 
 

@@ -5,7 +5,7 @@ seed alone, to the bit: its prompt is read alone, each step computes its row as 
 draws from a stream of its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -40,6 +40,7 @@ class WritingOptions(Choice):
     most: int | None = Field(None, ge=1, description="most tokens; left open: what the context has room for")
     stop: tuple[str, ...] = Field((), description="strings before which the text ends")
     best_of: int = Field(1, ge=1, le=64, description="write so many and keep the one whose tokens are the likeliest on average")
+    by: str | None = Field(None, description="with best_of: the record of a reward; the one is kept that it values most")
     beams: int = Field(1, ge=1, le=16, description="above 1: search for a likely text with so many at once, in place of drawing one")
     length_penalty: float = Field(1.0, description="with beams: the power of the length by which a text's log-probability is divided")
     logprobs: int | None = Field(None, ge=0, le=100, description="give the log-probability of each token, and of so many of the likeliest")
@@ -56,6 +57,8 @@ class WritingOptions(Choice):
         """Raise SpecError for options that contradict each other."""
         if not all(self.stop):
             raise SpecError("A stop string is empty.", repair="Leave it out.")
+        if self.by and self.best_of == 1:
+            raise SpecError("A reward chooses among several texts.", repair="Write several: --best-of 8.")
         if self.beams > 1 and (self.constraint or self.best_of > 1):
             other = "a constraint" if self.constraint else "best_of"
             raise SpecError(f"Beams do not go with {other}.", repair="Leave one of them out.")
@@ -105,8 +108,8 @@ class Vocabulary(Protocol):
 class Writer:
     """Writes with a model, whose weights it copies into the form that writes fastest: when the model has learnt more, make a new one."""
 
-    def __init__(self, model: Model, codec: Vocabulary) -> None:
-        self.codec, self.decoder = codec, decoder_of(model)
+    def __init__(self, model: Model, codec: Vocabulary, *, reward: Callable[[Passage, str], float] | None = None) -> None:
+        self.codec, self.decoder, self.reward = codec, decoder_of(model), reward
         spelling = spelling_of(codec.tokenizer)
         self.spelling = [*spelling, *[b""] * (self.decoder.vocab - len(spelling))]
         self.marks = frozenset(ROLE_IDS.values() if isinstance(codec, TextCodec) else ())
@@ -141,6 +144,8 @@ class Writer:
     def line(self, number: int, order: Order) -> "Line":
         """Make a text ready to be written. Raises SpecError as `write` does."""
         order.options.check()
+        if order.options.by and self.reward is None:
+            raise SpecError("The reward that is to choose is not at hand.", repair="Leave out `by`, or write by `karat generate`.")
         if isinstance(order.prompt, Passage) and order.prompt.turns:
             check_turns(order.prompt.turns)
         ids = self.codec.prompt(order.prompt) if isinstance(order.prompt, Passage | str) else list(order.prompt)
@@ -163,16 +168,28 @@ class Writer:
         return self._grammars.begin(constraint, most)
 
     def _best(self, line: "Line") -> Iterator[Token]:
-        """Give the one of several texts whose tokens are the likeliest on average, the first of them as it would be alone."""
+        """Give the one of several texts that the reward values most, or whose tokens are the likeliest on average where there is none.
+
+        The first of them is as it would be alone.
+        """
         order, (seed, index) = line.order, line.order.seed
         options = order.options.changed(best_of=1, logprobs=order.options.logprobs or 0)
         seeds = [order.seed, *((stream_seed(seed, index), place) for place in range(1, order.options.best_of))]
         tried: list[list[Token]] = [[] for _ in seeds]
         for token in self.write([Order(order.prompt, options, each, order.given) for each in seeds]):
             tried[token.order].append(token)
-        best = max(tried, key=lambda tokens: sum(token.logprob or 0 for token in tokens) / len(tokens))
+        best = max(tried, key=lambda tokens: self._worth(order, tokens))
         asked = order.options.logprobs is not None
         yield from (token._replace(order=line.number, logprob=token.logprob if asked else None) for token in best)
+
+    def _worth(self, order: Order, tokens: Sequence[Token]) -> tuple[bool, float]:
+        """Say what one of several texts is worth; a reward reads whole ones, so those that were cut off come last."""
+        if self.reward is None:
+            return True, sum(token.logprob or 0 for token in tokens) / len(tokens)
+        if not isinstance(order.prompt, Passage | str):
+            raise SpecError("A reward reads words, not ids.", repair="Give the prompt as a text.")
+        opening = order.prompt if isinstance(order.prompt, Passage) else Passage(text=order.prompt)
+        return tokens[-1].finish != "length", self.reward(opening, "".join(token.text for token in tokens))
 
     def _searched(self, line: "Line") -> Iterator[Token]:
         """Give the likeliest text that a beam search finds."""

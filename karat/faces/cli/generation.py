@@ -16,7 +16,9 @@ karat generate emoji.karat -n 8 --text "a red heart" --guidance 2
 
 karat generate quotes:live -n 3 --prompt "The best way to" --set top_p=0.9 --set most=40
 
-karat generate helper:live --file prompts.jsonl --system "You are brief." --set temperature=0"""
+karat generate helper:live --file prompts.jsonl --system "You are brief." --set temperature=0
+
+karat generate helper:live --prompt "Tell me about Bergen." --best-of 8 --by warm"""
 
 
 def register(app: typer.Typer) -> None:
@@ -43,6 +45,8 @@ def generate(
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of sampling: more are slower and finer.")] = None,
     guidance: Annotated[float | None, typer.Option(min=0, help="1 as learnt; more keeps closer to what is given and varies less.")] = None,
     solver: Annotated[str | None, typer.Option(help="The solver of a diffusion model: heun, euler, midpoint or dpm++2m.")] = None,
+    best_of: Annotated[int | None, typer.Option(min=1, help="For releases of texts: write so many and keep the best.")] = None,
+    by: Annotated[str | None, typer.Option(metavar="REWARD", help="With --best-of: the reward that says which one is the best.")] = None,
     change: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change another sampling option.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")] = Path("out"),
     sheet: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw a contact sheet of the assets as a PNG.")] = None,
@@ -55,7 +59,7 @@ def generate(
 
     face = face_of(context)
     named = {"label": label, "text": text} | dict(pairs(given or (), option="--given"))
-    dials = {"steps": steps, "guidance": guidance, "solver": solver}
+    dials = {"steps": steps, "guidance": guidance, "solver": solver, "best_of": best_of, "by": by}
     sampling = {name: value for name, value in dials.items() if value is not None} | settings(change or ())
     asked = Asked(
         count=count,

@@ -27,11 +27,14 @@ karat train chats --base ./qwen3-0.6b --minutes 30
 
 karat train digits --given label --dry-run > plan.yaml
 
+karat train pairs --from helper:live --learn dpo
+
 karat train --spec plan.yaml"""
 
 
 def register(app: typer.Typer) -> None:
     app.command(epilog=TRAIN_EPILOG)(train)
+    app.command(epilog="karat reward pairs --as warm")(reward)
     app.command(epilog="karat runs")(runs)
 
 
@@ -57,6 +60,13 @@ def train(
         str | None, typer.Option(metavar="RUN", help="Learn the latents of this run: of the family vae or, for texts, autoencoder.")
     ] = None,
     base: Annotated[str | None, typer.Option(metavar="BASE", help="Go on from a pretrained language model: a folder or hub name.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="RUN|RELEASE", help="Go on from the weights of this run or release, with the same net.")
+    ] = None,
+    learn: Annotated[
+        str | None,
+        typer.Option(metavar="WAY", help="Learn verdicts: dpo (from pairs), kto (from thumbs), rft (from its own best answers)."),
+    ] = None,
     change: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change anything else, as in family.net.width=48 or made.size=32."),
@@ -82,9 +92,9 @@ def train(
         _refuse_dials(context)
         plan = training.read_plan(spec)
     else:
-        values = {"family": family, "size": size.value, "steps": steps, "minutes": minutes, "seed": seed}
+        values = {"family": family, "size": size.value, "steps": steps, "minutes": minutes, "seed": seed, "learn": learn}
         dials = training.Dials.from_values({**values, "changes": settings(change or ())})
-        plan = training.plan(store, snapshot or "", dials, given=tuple(given or ()), through=through, base=base)
+        plan = training.plan(store, snapshot or "", dials, given=tuple(given or ()), through=through, base=base, start=start)
     if dry_run:
         typer.echo(plan.to_json() if face.as_json else training.as_yaml(plan), nl=face.as_json)
         return
@@ -99,15 +109,29 @@ def train(
 
 def _refuse_dials(context: typer.Context) -> None:
     """A plan says everything: dials beside it would be ignored."""
-    for name in ("family", "given", "size", "minutes", "steps", "seed", "through", "base", "change"):
+    for name in ("family", "given", "size", "minutes", "steps", "seed", "through", "base", "start", "learn", "change"):
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            option = "set" if name == "change" else name
+            option = {"change": "set", "start": "from"}.get(name, name)
             raise SpecError(f"--{option} has no effect beside --spec.", repair="Change it in the file, or leave --spec out.")
 
 
 def _say_next(face: Face, result: str) -> None:
     face.say(f"Run {result[:12]}. Next: karat evaluate {result[:12]}")
+
+
+def reward(
+    context: typer.Context,
+    snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="Verdicts on answers: an id, an alias, or `latest`.")],
+    name: Annotated[str | None, typer.Option("--as", metavar="ALIAS", help="An alias for the reward.")] = None,
+) -> None:
+    """Learn what verdicts say of an answer as one number, to keep the best of several answers by it."""
+    from karat.app.rewarding import reward_snapshot
+    from karat.faces.cli.telling import follow
+
+    face = face_of(context)
+    end = follow(reward_snapshot(face.store(), snapshot, alias=name), face.teller())
+    face.say(f"Next: karat generate RELEASE --prompt … --best-of 8 --by {name or end.result[:12]}")
 
 
 def runs(context: typer.Context) -> None:
