@@ -1,5 +1,6 @@
 """Serving: a socket, the application behind it, and an orderly end."""
 
+import signal
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -68,6 +69,8 @@ def serve(settings: ServiceSettings, address: Address, *, said: Callable[[str, s
     said("listening", f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
     if first is not None:
         said("key", first.secret)
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again after an orderly end, which is no failure
+        signal.signal(number, lambda number, frame: None)
     uvicorn.Server(config).run(sockets=[listening])
 
 
