@@ -182,6 +182,8 @@ def _prompt(value: Any) -> str | Passage:
     if isinstance(value, str):
         return value
     if "messages" in value:
+        if not value["messages"]:
+            raise ValueError("nobody says anything")
         return Passage.from_values({"turns": [{"role": each["role"], "text": each["content"]} for each in value["messages"]]})
     if "prompt" not in value:
         return Passage.from_values({"text": value["text"]})

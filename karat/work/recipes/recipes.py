@@ -58,6 +58,11 @@ def cook(
         change(tree, place, value)
     augmentation = AugmentSpec.from_values(tree["augment"])
     augmentation.check(given)
+    if augmentation.ops and (space.is_ids or len(space.shape) != 2):
+        raise SpecError(
+            f"Augmentation by {', '.join(augmentation.ops)} is for pictures.",
+            repair="Leave it out; texts are altered beforehand: `karat data augment`.",
+        )
     plan = TrainingPlan.from_values(tree["plan"])
     optimizers[plan.optimizer]  # refuses an unknown one before anything is spent
     return families[family].Options.from_values(tree["family"]), plan, augmentation

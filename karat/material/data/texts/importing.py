@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import PurePosixPath
@@ -25,10 +25,10 @@ from karat.material.data.texts.encodings import Encoding, characters, found_enco
 from karat.material.data.texts.shards import SHARD, Listings, ShardWriter, Sums, end_line, sums_of
 from karat.store.files import Look, SeenFile
 from karat.words.errors import DataError
-from karat.words.events import Event, Finding, Progress
+from karat.words.events import Event, Finding, Progress, Warned
 from karat.words.specs import digest_of
 
-FORM = 1
+FORM = 2
 """The version of what is kept; another one reads everything anew."""
 FILES = 4096
 """Files after which what was read is noted, at most."""
@@ -41,11 +41,12 @@ EVERY_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Text:
-    """A sample that was read, its bytes, and the form that it came in."""
+    """A sample that was read, its bytes, the form that it came in, and which of the columns to be renamed its row has."""
 
     sample: Sample
     content: bytes
     form: str = ""
+    renamed: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ def _pack(writer: ShardWriter, file: SeenFile, reading: Reading, pace: _Pace) ->
             continue
         writer.add(item.sample, item.content)
         sums.add(item.sample, size=len(item.content), form=item.form)
+        sums.counts.update(() if item.renamed is None else ("rows", *(f"with column {name}" for name in item.renamed)))
         step = min(len(item.content), file.size - counted)
         counted += step
         yield from pace.read(step, 1)
@@ -238,7 +240,8 @@ def _rows(visit: Visit, file: SeenFile, reopen: Reopen) -> Reading:
         try:
             if isinstance(row, DataError):
                 raise row
-            yield _row(name, understood(row, visit.columns), facts)
+            renamed = tuple(column for column in visit.columns if column in row)
+            yield replace(_row(name, understood(row, visit.columns), facts), renamed=renamed)
         except DataError as error:
             yield LeftOut(name, error)
 
@@ -293,11 +296,19 @@ def _list(visit: Visit) -> Generator[Event, None, Listed]:
                     bad = Sample.from_json(line).facts["problem"]["message"]
         if total.counts["samples"] == total.counts["with_problems"]:
             raise DataError(f"Nothing of {visit.place.title} can be used: {bad}", repair="Repair it, and import it again.")
+        yield from _unknown_columns(visit, total)
         listing.seek(0)
         made = store.put(listing)
     sums_up = {name: total.counts[name] for name in ("samples", "bytes", "with_captions", "with_problems", "left_out")}
     facts = {"files": scan.files, "labels": len(total.labels), "encodings": dict(total.encodings), "forms": dict(total.forms)}
     return made, {**sums_up, **facts}
+
+
+def _unknown_columns(visit: Visit, total: Sums) -> Iterator[Warned]:
+    """Say which columns no row has, where all samples are rows."""
+    for column in visit.columns:
+        if total.counts["rows"] == total.counts["samples"] and not total.counts[f"with column {column}"]:
+            yield Warned(message=f"No row has the column {column!r}, so --column {column}={visit.columns[column]} renames nothing.")
 
 
 def _unread(file: SeenFile) -> Iterator[bytes]:
