@@ -129,7 +129,8 @@ def _ended(store: Store) -> Iterator[Job]:
 def _came_of(store: Store, job: Job) -> Iterable[str]:
     """Give the records that a job's cost is shared by: what it made, else what it was asked to work on, else nothing."""
     result = job.result or {}
-    made = [each["asset"] for each in result.get("assets", ())] or [None if job.kind in ("check", "plan") else result.get("id")]
+    assets = [each["asset"] for each in (*result.get("assets", ()), *result.get("texts", ()))]
+    made = assets or [None if job.kind in ("check", "plan") else result.get("id")]
     asked = [job.spec.get(name) for name in ("release", "run", "snapshot")] + list(job.spec.get("refs", ()))
     for refs in (made, asked):
         found = [record.id for ref in refs if ref and (record := _record(store, str(ref))) is not None]

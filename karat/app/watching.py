@@ -85,7 +85,7 @@ def curves_of(events: Sequence[dict[str, Any]]) -> Iterator[RunCurve]:
     """Give the curves that stand in a run's events, those of training first."""
     points: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for event in events:
-        step = event.get("step", event.get("done"))
+        step = event.get("step", event.get("done", 0))
         for name, value in (event.get("figures") or {}).items() if event["kind"] in ("progress", "scored") else ():
             if (chart := _chart_of(name)) is not None and isinstance(value, int | float):
                 points.setdefault((chart, name), []).append((float(step), float(value)))

@@ -36,9 +36,10 @@ def serve(
     certificate: Annotated[Path | None, typer.Option(metavar="FILE", help="A certificate for TLS, as PEM.")] = None,
     key: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate's key, as PEM.")] = None,
     grace: Annotated[float, typer.Option(min=0, help="Seconds that running requests have when the server is asked to end.")] = 20.0,
+    studio: Annotated[bool, typer.Option(help="Serve the studio, for people in a browser.")] = True,
     open: Annotated[bool, typer.Option("--open", help="Ask for no key; only on this machine's own address.")] = False,
 ) -> None:
-    """Serve releases over HTTP, with OpenAI's endpoints and Karat's own. The first start prints a key, once."""
+    """Serve the studio and releases over HTTP, with OpenAI's endpoints and Karat's own. The first start prints a key, once."""
     from karat.app.serving.service import ServiceSettings
     from karat.faces.http.serving import Address, serve
 
@@ -58,7 +59,7 @@ def serve(
         plain = {"listening": f"Karat serves {value}", "key": f"The first key, shown this once: {value}"}
         typer.echo(json.dumps({what: value}) if face.as_json else plain[what])
 
-    serve(settings, Address(host=host, port=port, certificate=certificate, key=key), said=said)
+    serve(settings, Address(host=host, port=port, certificate=certificate, key=key), said=said, studio=studio)
 
 
 def worker(

@@ -94,7 +94,7 @@ class Passing:
         state, service, metrics = scope["state"], self.app.state.service, self.app.state.metrics
         metrics.requests.labels(route, str(status)).inc()
         metrics.answering.labels(route).observe(seconds)
-        if scope["path"] in QUIET:
+        if scope["path"] in QUIET or scope["path"].startswith("/_nicegui/"):
             return
         address = scope["client"][0] if scope.get("client") else None
         call = Call(

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from karat.app.serving.service import ServiceSettings
 from karat.faces.http.app import create_app
@@ -42,13 +43,15 @@ class Address(Spec):
                 raise SpecError(f"There is no file {file}.", repair="Check the path.")
 
 
-def serve(settings: ServiceSettings, address: Address, *, said: Callable[[str, str], None]) -> None:
-    """Serve until asked to end. `said` is told the address once it listens, and the first key when it is made.
+def serve(settings: ServiceSettings, address: Address, *, said: Callable[[str, str], None], studio: bool = False) -> None:
+    """Serve until asked to end, with or without the studio. `said` is told the address once it listens, and the first key when it is made.
 
     Running requests have `grace` seconds to end in; then workers give back what they hold.
     """
     address.check(open=settings.open)
     app = create_app(settings)
+    if studio:
+        add_studio(app, secure=address.certificate is not None)
     first = None if settings.open else app.state.service.keys.first()
     config = uvicorn.Config(
         app,
@@ -72,6 +75,17 @@ def serve(settings: ServiceSettings, address: Address, *, said: Callable[[str, s
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again after an orderly end, which is no failure
         signal.signal(number, lambda number, frame: None)
     uvicorn.Server(config).run(sockets=[listening])
+
+
+def add_studio(app: FastAPI, *, secure: bool) -> None:
+    """Put the studio below the endpoints. Raises SpecError where it is not installed."""
+    try:
+        from karat.faces.studio.mounting import mount
+    except ImportError:
+        raise SpecError(
+            "The studio is not installed.", repair="Install it with `pip install 'karat[studio]'`, or give --no-studio."
+        ) from None
+    mount(app, app.state.service, secure=secure)
 
 
 def _listen(address: Address) -> socket.socket:
