@@ -1,8 +1,7 @@
 """Aliases: names that point at records, with their history."""
 
 from karat.app.chain import LATEST, about
-from karat.store.store import Store
-from karat.words.errors import StoreError
+from karat.store.store import AliasError, Store
 from karat.words.specs import Spec
 
 
@@ -29,7 +28,7 @@ def history(store: Store, name: str) -> list[AliasLine]:
 def point(store: Store, name: str, ref: str) -> AliasLine:
     """Let a name point at a record from now on."""
     if name == LATEST:
-        raise StoreError(f"{LATEST!r} always means the newest and cannot be an alias.", repair="Choose another name, as in `digits:live`.")
+        raise AliasError(f"{LATEST!r} always means the newest and cannot be an alias.", repair="Choose another name, as in `digits:live`.")
     store.alias(name, ref)
     return _line(store, name, store.get(name).id)
 

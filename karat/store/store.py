@@ -29,6 +29,12 @@ HEX = re.compile(r"[0-9a-f]{6,64}")
 NAME = re.compile(r"[\w][\w.-]*(:[\w.-]+)?")
 
 
+class AliasError(StoreError):
+    """A name that cannot be an alias."""
+
+    code = "alias"
+
+
 class Store:
     """A folder of blobs and the records about them."""
 
@@ -122,7 +128,7 @@ class Store:
         """Let a name such as `digits:live` point at a record; what it pointed at before stays in its history."""
         if not NAME.fullmatch(name) or HEX.fullmatch(name):
             repair = "Use letters, digits, . and -, as in `digits:live`, and nothing that looks like an id."
-            raise StoreError(f"{name!r} cannot be an alias.", repair=repair)
+            raise AliasError(f"{name!r} cannot be an alias.", repair=repair)
         self._records.point(name, self.get(id).id, at=self._clock())
 
     def alias_history(self, name: str) -> list[AliasEntry]:

@@ -27,6 +27,7 @@ STATUS: dict[str, tuple[int, str]] = {
     "full": (503, "server_error"),
     "cancelled": (409, "conflict_error"),
     "spec": (400, "invalid_request_error"),
+    "alias": (400, "invalid_request_error"),
     "data": (400, "invalid_request_error"),
     "store": (503, "server_error"),
     "machine": (503, "server_error"),
