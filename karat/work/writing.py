@@ -122,11 +122,20 @@ class Writer:
         """
         yield from self.write_lines([self.line(number, order) for number, order in enumerate(orders)])
 
-    def write_lines(self, lines: Sequence["Line"]) -> Iterator[Token]:
-        """Write texts that were made ready; those that are dropped on the way end without a last token."""
-        plain = [line for line in lines if not line.is_searched]
-        yield from Desk(self, plain).write()
-        for line in lines:
+    def write_lines(self, lines: Sequence["Line"], more: Callable[[], Sequence["Line"]] = lambda: ()) -> Iterator[Token]:
+        """Write texts that were made ready, and those that `more` brings while there is room.
+
+        Those that are dropped on the way end without a last token.
+        """
+        known = list(lines)
+
+        def joining() -> list[Line]:
+            joined = more()
+            known.extend(joined)
+            return [line for line in joined if not line.is_searched]
+
+        yield from Desk(self, [line for line in lines if not line.is_searched], joining).write()
+        for line in known:
             if line.dropped:
                 continue
             if line.options.beams > 1:
@@ -173,7 +182,7 @@ class Writer:
         The first of them is as it would be alone.
         """
         order, (seed, index) = line.order, line.order.seed
-        options = order.options.changed(best_of=1, logprobs=order.options.logprobs or 0)
+        options = order.options.changed(best_of=1, by=None, logprobs=order.options.logprobs or 0)
         seeds = [order.seed, *((stream_seed(seed, index), place) for place in range(1, order.options.best_of))]
         tried: list[list[Token]] = [[] for _ in seeds]
         for token in self.write([Order(order.prompt, options, each, order.given) for each in seeds]):
@@ -258,17 +267,17 @@ class Line:
 class Desk:
     """The rows that are written at once, and those that wait."""
 
-    def __init__(self, writer: Writer, lines: Sequence[Line]) -> None:
-        self.writer, self.decoder, self.waiting = writer, writer.decoder, list(reversed(lines))
+    def __init__(self, writer: Writer, lines: Sequence[Line], more: Callable[[], Sequence[Line]] = lambda: ()) -> None:
+        self.writer, self.decoder, self.waiting, self.more = writer, writer.decoder, list(reversed(lines)), more
         self.rows: list[Line] = []
         self.logits = torch.empty(0)
         self.seen: Tensor | None = None
-        if any(line.options.repetition_penalty != 1 for line in lines):
-            self.seen = torch.zeros(self.decoder.rows, self.decoder.vocab, dtype=torch.bool)
 
     def write(self) -> Iterator[Token]:
         """Give the tokens of all lines."""
         while self.rows or self.waiting:
+            if len(self.rows) + len(self.waiting) < self.decoder.rows:
+                self.waiting = [*reversed(self.more()), *self.waiting]
             self._fill()
             ids, logprobs, likeliest = self._chosen()
             tokens = []
@@ -298,6 +307,8 @@ class Desk:
                 fresh.append(fresh[-1])
             else:
                 fresh.append(self.decoder.begin(row, line.prompt, line.order.given).cpu())
+            if self.seen is None and line.options.repetition_penalty != 1:
+                self.seen = torch.zeros(self.decoder.rows, self.decoder.vocab, dtype=torch.bool)
             if self.seen is not None:
                 self.seen[row] = False
                 self.seen[row, line.prompt] = True
