@@ -1,7 +1,7 @@
 """Write the reference from the code, and the tables of the benchmarks from their recorded results.
 
-    python docs/generate.py            # or: make docs
-    python docs/generate.py --check    # fails when a page is not what the code says now
+python docs/generate.py            # or: make docs
+python docs/generate.py --check    # fails when a page is not what the code says now
 """
 
 import importlib
@@ -32,10 +32,26 @@ DOCS = Path(__file__).parent
 NOTE = "_Written by `docs/generate.py` from the code. Change the code, then run `make docs`._"
 SPECS = {
     "A run": ("RunSpec", "TrainingPlan", "FittedCodec", "ModelSpec", "Space", "Dials"),
-    "Families": ("DiffusionOptions", "VaeOptions", "GanOptions", "AutoregressiveOptions"),
+    "Families": (
+        "DiffusionOptions",
+        "VaeOptions",
+        "GanOptions",
+        "AutoregressiveOptions",
+        "MaskedOptions",
+        "AutoencoderOptions",
+        "PretrainedOptions",
+    ),
     "Nets": ("ConvnetSpec", "TransformerSpec"),
-    "Sampling": ("DiffusionSampling", "VaeSampling", "GanSampling", "AutoregressiveSampling", "WritingOptions", "Request", "WritingRequest"),
-    "Data": ("ImportOptions", "SnapshotSpec", "CheckPolicy", "Fractions", "Sample"),
+    "Sampling": (
+        "DiffusionSampling",
+        "VaeSampling",
+        "GanSampling",
+        "AutoregressiveSampling",
+        "WritingOptions",
+        "Request",
+        "WritingRequest",
+    ),
+    "Data": ("ImportOptions", "SnapshotSpec", "CheckPolicy", "Fractions", "Sample", "Passage", "Turn"),
     "Codecs and augmentation": ("ImageOptions", "TextOptions", "LabelOptions", "NumbersOptions", "LatentState", "AugmentSpec"),
     "Measuring": ("EvaluatingOptions", "EvaluationOptions", "JudgeOptions", "OriginalityOptions", "NetworkOptions"),
 }

@@ -26,9 +26,9 @@ def flip_a_byte(path: Path, place: int = -100) -> None:
 
 def test_an_empty_folder(shell: Shell) -> None:
     Path("empty").mkdir()
-    assert "holds no pictures" in shell.refused("data", "import", "empty")
+    assert "holds neither pictures nor texts" in shell.refused("data", "import", "empty")
     assert kinds_of(shell) == []
-    assert "There is no folder" in shell.refused("data", "import", "nowhere")
+    assert "nowhere" in shell.refused("data", "import", "nowhere")
 
 
 def test_one_picture_cannot_be_split_and_trained_on(shell: Shell) -> None:
@@ -51,7 +51,7 @@ def test_files_that_are_no_pictures(shell: Shell) -> None:
     found = {line["sample"]: line["check"] for line in shell.well("--json", "data", "check", "latest").lines if line["kind"] == "finding"}
     assert found == {"empty.png": "empty", "text.png": "unreadable", "cut.png": "truncated"}
     assert "No sample is left" in shell.refused("data", "snapshot", "latest")
-    assert "None of the pictures can be read" in shell.refused("data", "preview", "latest")
+    assert "None of the samples can be read" in shell.refused("data", "preview", "latest")
     assert kinds_of(shell) == ["source"]
 
 

@@ -10,7 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from tiny import CONDITIONS, SPACES, TRANSFORMER, Toy, awaken, forms, given_of, model_of, quick, suits
 
-from karat.learning.families.autoregressive import AutoregressiveSampling, choose
+from karat.learning.families.autoregressive import AutoregressiveSampling
+from karat.learning.families.choosing import choose
 from karat.learning.families.family import Noise, stream_seed, uniform
 from karat.learning.families.solvers import grid, solvers
 from karat.learning.families.vae import Quantised
@@ -144,7 +145,7 @@ def test_the_causal_transformer_is_causal_and_steps_like_it_learns(condition: st
 
 def drawn(logits: list[float], count: int = 400, **options: Any) -> set[int]:
     noise = Noise([(0, index) for index in range(count)])
-    return set(choose(torch.tensor([logits]).expand(count, -1), AutoregressiveSampling(**options), noise).tolist())
+    return set(choose(torch.tensor([logits]).expand(count, -1), AutoregressiveSampling(**options), noise.uniform(1)[:, 0]).tolist())
 
 
 def test_choose_keeps_to_what_is_likely() -> None:
@@ -163,7 +164,8 @@ def test_choose_keeps_to_what_is_likely() -> None:
 
 def test_choose_draws_with_the_right_chances() -> None:
     chances = torch.tensor([0.1, 0.5, 0.05, 0.3, 0.05])
-    ids = choose(chances.log().expand(8000, -1), AutoregressiveSampling(), Noise([(1, index) for index in range(8000)]))
+    numbers = Noise([(1, index) for index in range(8000)]).uniform(1)[:, 0]
+    ids = choose(chances.log().expand(8000, -1), AutoregressiveSampling(), numbers)
     assert torch.allclose(torch.bincount(ids, minlength=5) / 8000, chances, atol=0.02)
 
 
