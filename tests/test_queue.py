@@ -110,6 +110,26 @@ def test_mates_are_claimed_together(store: Store) -> None:
     assert [job.number for job in store.queue.claim("w", kinds=KINDS, most=8)] == [2]
 
 
+def test_mates_join_one_that_runs(store: Store) -> None:
+    store.queue.submit([asked(mates="a")])
+    (held,) = store.queue.claim("w", kinds=KINDS, most=8)
+    assert store.queue.join(held, most=8) == []
+    store.queue.submit([asked(mates="b"), asked("bob", mates="a"), asked(mates="a"), asked()])
+    joined = store.queue.join(held, most=8)
+    assert [(job.number, job.worker, job.attempt) for job in joined] == [(3, "w", 1), (4, "w", 1)]
+    assert all(store.queue.finish(job.claim) for job in joined)
+
+
+def test_what_is_reserved_is_settled_at_the_end(store: Store) -> None:
+    store.queue.submit([asked(reserved=5.0, total=2), asked(reserved=7.0), asked("bob", reserved=1.0)])
+    assert store.queue.spent("ann") == 12
+    (held,) = store.queue.claim("w", kinds=KINDS)
+    store.queue.finish(held.claim, seconds=2.0)
+    assert store.queue.spent("ann") == 9
+    assert store.queue.usual("draw", None) == 1.0
+    assert store.queue.usual("train", None) is None
+
+
 def test_failures_keep_their_words(store: Store) -> None:
     (job,) = store.queue.submit([asked()])
     store.queue.finish(store.queue.claim("w", kinds=KINDS)[0].claim, error=SpecError("No.", repair="Yes."))

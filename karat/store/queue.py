@@ -160,11 +160,17 @@ class Queue:
             if due is None:
                 return []
             chosen = [due, *_mates(connection, due, most - 1)] if due.mates is not None and most > 1 else [due]
-            values = {"state": "running", "worker": worker, "attempt": jobs.c.attempt + 1, "beat": now}
-            numbers = [row.number for row in chosen]
-            connection.execute(update(jobs).where(jobs.c.number.in_(numbers)).values(**values, started=func.coalesce(jobs.c.started, now)))
-            rows = connection.execute(select(jobs).where(jobs.c.number.in_(numbers)).order_by(jobs.c.number)).all()
-        return [_job(row) for row in rows]
+            return _taken(connection, worker, [row.number for row in chosen], now)
+
+    def join(self, job: Job, *, most: int) -> list[Job]:
+        """Give the worker of a running job up to `most` waiting ones that may be computed with it from now on."""
+        if job.mates is None or job.worker is None:
+            return []
+        with self._database.reading() as connection:
+            if not _mates(connection, job, 1):
+                return []  # the usual case, for which nobody's writing waits
+        with self._database.writing() as connection:
+            return _taken(connection, job.worker, [row.number for row in _mates(connection, job, most)], self._clock())
 
     def beat(self, beats: Iterable[Beat]) -> set[str]:
         """Renew claims and note how far they are. Give the ids of the jobs to stop: cancelled ones, and those whose claim is void."""
@@ -242,7 +248,14 @@ def _served(connection: Connection, owners: Sequence[str], since: float) -> dict
     return {row.owner: (int(row.running or 0), float(row.seconds or 0.0)) for row in connection.execute(query)}
 
 
-def _mates(connection: Connection, due: Row[Any], most: int) -> list[Row[Any]]:
+def _taken(connection: Connection, worker: str, numbers: list[int], now: float) -> list[Job]:
+    """Let a worker hold some waiting jobs."""
+    values = {"state": "running", "worker": worker, "attempt": jobs.c.attempt + 1, "beat": now}
+    connection.execute(update(jobs).where(jobs.c.number.in_(numbers)).values(**values, started=func.coalesce(jobs.c.started, now)))
+    return [_job(row) for row in connection.execute(select(jobs).where(jobs.c.number.in_(numbers)).order_by(jobs.c.number))]
+
+
+def _mates(connection: Connection, due: Row[Any] | Job, most: int) -> list[Row[Any]]:
     same = and_(jobs.c.state == "queued", jobs.c.mates == due.mates, jobs.c.kind == due.kind, jobs.c.number != due.number)
     return list(connection.execute(select(jobs).where(same).order_by(jobs.c.number).limit(most)))
 

@@ -25,11 +25,15 @@ class Done(Event):
 
 @dataclass(frozen=True)
 class Bench:
-    """What a worker works with: the store, the loaded releases, and whether a job is to stop."""
+    """What a worker works with: the store, the loaded releases, whether a job is to stop, and who may join one that runs.
+
+    What joins is held as if it had been there from the beginning.
+    """
 
     store: Store
     releases: LoadedReleases
     stopped: Callable[[str], bool]
+    join: Callable[[Job], Sequence[Job]] = lambda job: ()
 
 
 Doer = Callable[[Bench, Sequence[Job]], Iterator[tuple[Job, Event | KaratError]]]

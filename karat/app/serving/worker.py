@@ -19,6 +19,8 @@ from karat.words.events import Event, Progress
 IDLE = 0.5
 """Seconds between two looks at an empty queue, unless the wire says that there is something."""
 TOGETHER = 32
+JOINING = 5.0
+"""Seconds after its beginning in which others may join a job that runs: then it is the turn of whoever waits."""
 ENTERED = 300.0
 """Seconds after which a worker enters that it was up."""
 
@@ -29,6 +31,28 @@ class InternalError(KaratError):
     code = "internal"
 
 
+class Shares:
+    """The seconds of a worker, each divided among the jobs that are open in it: they add up to what it worked."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._seconds, self._mark = {job.id: 0.0 for job in jobs}, time.perf_counter()
+
+    def begin(self, job: Job) -> None:
+        self._divide()
+        self._seconds[job.id] = 0.0
+
+    def end(self, job: Job) -> float:
+        """Give the seconds of a job that has ended."""
+        self._divide()
+        return self._seconds.pop(job.id)
+
+    def _divide(self) -> None:
+        now = time.perf_counter()
+        for job in self._seconds:
+            self._seconds[job] += (now - self._mark) / len(self._seconds)
+        self._mark = now
+
+
 class Worker:
     """One worker on a store. `run` returns when `stop` says so, between two jobs; what it holds then waits again."""
 
@@ -36,7 +60,9 @@ class Worker:
         self.store, self.name, self.stop = store, name, stop
         self.wire = Wire(wire_place(store.folder))
         self.pulse = Pulse(store.queue, self.wire)
-        self.bench = Bench(store, LoadedReleases(store, budget=memory), lambda job: self.stop() or self.pulse.stopped(job))
+        self.bench = Bench(store, LoadedReleases(store, budget=memory), lambda job: self.stop() or self.pulse.stopped(job), self._join)
+        self._open: dict[str, Job] = {}
+        self._shares, self._began = Shares(()), 0.0
 
     def run(self) -> None:
         """Work until asked to stop."""
@@ -63,26 +89,13 @@ class Worker:
         return now
 
     def do(self, held: Sequence[Job]) -> None:
-        """Do some jobs together and complete each of them."""
-        began, open_jobs = time.perf_counter(), {job.id: job for job in held}
+        """Do some jobs together, and those that join them, and complete each of them."""
+        self._shares, self._open, self._began = Shares(held), {job.id: job for job in held}, time.monotonic()
         self.pulse.hold(held)
-
-        def end(job: Job, ending: Done | KaratError) -> None:
-            seconds = (time.perf_counter() - began) / len(held)
-            if isinstance(ending, Done):
-                self.store.queue.finish(job.claim, result=ending.result, seconds=seconds)
-            elif ending.code == "cancelled" and self.stop():
-                self.store.queue.give_back(job.claim)
-            else:
-                self.store.queue.finish(job.claim, error=ending, seconds=seconds)
-            del open_jobs[job.id]
-            self.pulse.let_go(job.id)
-            self.wire.send(job.id, {"kind": "ended"})
-
         try:
             for job, said in doers[held[0].kind](self.bench, held):
                 if isinstance(said, Done | KaratError):
-                    end(job, said)
+                    self._end(job, said)
                 else:
                     self._tell(job, said)
         except KaratError as error:
@@ -94,8 +107,33 @@ class Worker:
             ending = InternalError("This job met a fault in Karat.", repair="See the worker's log, and report it.")
         else:
             ending = InternalError("This job ended without saying how.", repair="Report it.")
-        for job in list(open_jobs.values()):
-            end(job, ending)
+        for job in list(self._open.values()):
+            self._end(job, ending)
+
+    def _end(self, job: Job, ending: Done | KaratError) -> None:
+        """Complete a job, or give it back when the worker is to end."""
+        seconds = self._shares.end(job)
+        if isinstance(ending, Done):
+            self.store.queue.finish(job.claim, result=ending.result, seconds=seconds)
+        elif ending.code == "cancelled" and self.stop():
+            self.store.queue.give_back(job.claim)
+        else:
+            self.store.queue.finish(job.claim, error=ending, seconds=seconds)
+        del self._open[job.id]
+        self.pulse.let_go(job.id)
+        self.wire.send(job.id, {"kind": "ended"})
+
+    def _join(self, job: Job) -> Sequence[Job]:
+        """Take up what came in meanwhile and may be computed with a job; asked often, so it looks only when it was woken."""
+        if not self.wire.woken.is_set() or self.stop() or time.monotonic() - self._began > JOINING:
+            return ()
+        self.wire.woken.clear()
+        joined = self.store.queue.join(job, most=TOGETHER - len(self._open))
+        self.pulse.hold(joined)
+        for each in joined:
+            self._shares.begin(each)
+            self._open[each.id] = each
+        return joined
 
     def _tell(self, job: Job, event: Event) -> None:
         if isinstance(event, Progress):

@@ -4,7 +4,7 @@ Which others a text is written beside changes nothing in it.
 """
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -62,26 +62,85 @@ def _piece(writer: Writer, token: Token) -> Piece:
 
 @doers.add("write")
 def write(bench: Bench, jobs: Sequence[Job]) -> Iterator[tuple[Job, Event | KaratError]]:
-    """Write the texts of some jobs for one release."""
+    """Write the texts of some jobs for one release, and of those that join them."""
     loaded = bench.releases.get(Writing.from_values(jobs[0].spec).release)
-    begun: dict[str, list[_Text]] = {}
-    for job in jobs:
-        try:
-            begun[job.id] = _begin(loaded, job, sum(map(len, begun.values())))
-        except KaratError as error:
-            yield job, error
-    going = [job for job in jobs if job.id in begun]
+    table = _Table(bench, loaded)
+    table.take(jobs)
     try:
-        yield from _write(bench, loaded, going, begun)
+        yield from table.write(lambda: bench.join(jobs[0]))
     except SpecError:
         # One text could not become what it must be, and which one is not said: each job is written again alone.
-        if len(going) == 1:
+        yield from table.refusals()
+        left = list(table.texts)
+        if len(left) == 1:
             raise
-        for job in [job for job in going if job.id in begun]:
+        for job in [table.jobs[id] for id in left]:
+            alone = _Table(bench, loaded)
+            alone.take([job])
             try:
-                yield from _write(bench, loaded, [job], {job.id: _begin(loaded, job, 0)})
+                yield from alone.write()
             except SpecError as error:
                 yield job, error
+
+
+@dataclass
+class _Table:
+    """The jobs that are written at one time; `texts` holds those of each job that has not ended."""
+
+    bench: Bench
+    loaded: Loaded
+    jobs: dict[str, Job] = field(default_factory=dict)
+    texts: dict[str, list[_Text]] = field(default_factory=dict)
+    lines: dict[int, _Text] = field(default_factory=dict)
+    refused: list[tuple[Job, KaratError]] = field(default_factory=list)
+    together: int = 0
+
+    def take(self, jobs: Sequence[Job]) -> list[Line]:
+        """Make the texts of some jobs ready; a job that cannot be begun is refused."""
+        lines = []
+        for job in jobs:
+            try:
+                texts = _begin(self.loaded, job, len(self.lines))
+            except KaratError as error:
+                self.refused.append((job, error))
+                continue
+            self.jobs[job.id], self.texts[job.id] = job, texts
+            self.lines |= {text.line.number: text for text in texts}
+            lines += [text.line for text in texts]
+        self.together = max(self.together, len(self.texts))
+        return lines
+
+    def write(self, join: Callable[[], Sequence[Job]] = lambda: ()) -> Iterator[tuple[Job, Event | KaratError]]:
+        """Write what was taken, and what `join` brings."""
+        ready = [text.line for text in self.lines.values()]
+        for token in self.loaded.writer.write_lines(ready, lambda: self.take(join())):
+            yield from self.refusals()
+            text = self.lines[token.order]
+            job, own = text.job, self.texts.get(text.job.id)
+            if own is None:
+                continue
+            if self.bench.stopped(job.id):
+                for each in self.texts.pop(job.id):
+                    each.line.dropped = True
+                yield job, Cancelled("Stopped between two tokens.", repair="Ask again.")
+                continue
+            yield job, text.take(self.loaded.writer, token)
+            if token.finish is not None:
+                yield from self._ended(job, own)
+        yield from self.refusals()
+
+    def refusals(self) -> Iterator[tuple[Job, KaratError]]:
+        """Give the jobs that could not be begun, each once."""
+        while self.refused:
+            yield self.refused.pop()
+
+    def _ended(self, job: Job, texts: list[_Text]) -> Iterator[tuple[Job, Event | KaratError]]:
+        done = sum(each.finish is not None for each in texts)
+        yield job, Progress(done=done, total=len(texts))
+        if done == len(texts):
+            result = _told(self.bench, self.loaded, job, texts)
+            del self.texts[job.id]
+            yield job, Done(result={**result, "together": self.together})
 
 
 def _begin(loaded: Loaded, job: Job, first: int) -> list[_Text]:
@@ -95,29 +154,6 @@ def _begin(loaded: Loaded, job: Job, first: int) -> list[_Text]:
         line = writer.line(first + place, Order(prompt, options, (own.seed, own.first), given))
         texts.append(_Text(job, place, own, line))
     return texts
-
-
-def _write(bench: Bench, loaded: Loaded, jobs: Sequence[Job], begun: dict[str, list[_Text]]) -> Iterator[tuple[Job, Event | KaratError]]:
-    """Write what was begun; a job that has ended is taken out of `begun`."""
-    writer, together = loaded.writer, len(jobs)
-    texts = {text.line.number: text for job in jobs for text in begun[job.id]}
-    for token in writer.write_lines([text.line for text in texts.values()]):
-        text = texts[token.order]
-        job, own = text.job, begun.get(text.job.id, [])
-        if not own:
-            continue
-        if bench.stopped(job.id):
-            for each in begun.pop(job.id):
-                each.line.dropped = True
-            yield job, Cancelled("Stopped between two tokens.", repair="Ask again.")
-            continue
-        yield job, text.take(writer, token)
-        if token.finish is not None:
-            done = sum(each.finish is not None for each in own)
-            yield job, Progress(done=done, total=len(own))
-            if done == len(own):
-                yield job, Done(result={**_told(bench, loaded, job, own), "together": together})
-                del begun[job.id]
 
 
 def _told(bench: Bench, loaded: Loaded, job: Job, texts: Sequence[_Text]) -> dict[str, Any]:
