@@ -31,12 +31,16 @@ class Drawing(Spec):
 
 
 class Writing(Spec):
-    """Texts from a release, by its record: `request.count` for each prompt; with `keeps`, each becomes an asset."""
+    """Texts from a release, by its record: `request.count` for each prompt.
+
+    With `keeps`, each becomes an asset; with `tells`, each token is told as it comes.
+    """
 
     release: str
     prompts: tuple[Passage, ...] = Field(min_length=1, max_length=64)
     request: Request = Request()
     keeps: bool = True
+    tells: bool = False
 
     def mates(self) -> str:
         return f"{self.release[:64]} write"

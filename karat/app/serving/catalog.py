@@ -110,14 +110,14 @@ def drawing_of(offer: Offer, prompt: str, values: dict[str, Any], *, previews: i
     return Drawing(release=offer.id, request=request, previews=previews)
 
 
-def writing_of(offer: Offer, prompts: tuple[Passage, ...], values: dict[str, Any]) -> Writing:
+def writing_of(offer: Offer, prompts: tuple[Passage, ...], values: dict[str, Any], *, keeps: bool = True, tells: bool = False) -> Writing:
     """Give the job of a text request. Raises SpecError for a release that writes no texts, or answers no turns."""
     if not offer.writes:
         raise SpecError(f"The release {offer.title!r} writes no texts.", repair="Choose one that does: GET /v1/models.")
     if any(prompt.turns for prompt in prompts) and not offer.answers:
         raise SpecError(f"The release {offer.title!r} goes on from a text; it does not converse.", repair="Ask POST /v1/completions.")
     check_given(offer, values.get("given", {}))
-    return Writing(release=offer.id, prompts=prompts, request=Request.from_values(values))
+    return Writing(release=offer.id, prompts=prompts, request=Request.from_values(values), keeps=keeps, tells=tells)
 
 
 def check_given(offer: Offer, given: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ class _Text:
     index: int
     request: WritingRequest
     line: Line
+    tells: bool
     text: str = ""
     tokens: int = 0
     finish: str | None = None
@@ -124,7 +125,9 @@ class _Table:
                     each.line.dropped = True
                 yield job, Cancelled("Stopped between two tokens.", repair="Ask again.")
                 continue
-            yield job, text.take(self.loaded.writer, token)
+            said = text.take(self.loaded.writer, token)
+            if text.tells:
+                yield job, said
             if token.finish is not None:
                 yield from self._ended(job, own)
         yield from self.refusals()
@@ -152,7 +155,7 @@ def _begin(loaded: Loaded, job: Job, first: int) -> list[_Text]:
     for place, prompt in enumerate(prompt for prompt in asked.prompts for _ in range(request.count)):
         own = WritingRequest(seed=request.seed, first=request.first + place, given=request.given, sampling=request.sampling, prompt=prompt)
         line = writer.line(first + place, Order(prompt, options, (own.seed, own.first), given))
-        texts.append(_Text(job, place, own, line))
+        texts.append(_Text(job, place, own, line, asked.tells))
     return texts
 
 

@@ -97,7 +97,8 @@ async def chat(body: ChatRequest, request: Request, service: Serving, caller: Cr
     passage = Passage.from_values({"turns": [message.turn() for message in body.messages]})
     logprobs = body.top_logprobs if body.logprobs else None
     values = body.values(json_schema=body.schema_of(), logprobs=logprobs, **_most(body))
-    job = await service.submit(caller, writing_of(await service.offer(body.model), (passage,), values), lane="interactive")
+    spec = writing_of(await service.offer(body.model), (passage,), values, keeps=body.store is not False, tells=body.stream)
+    job = await service.submit(caller, spec, lane="interactive")
     about = {"id": f"chatcmpl-{job.id}", "created": int(time.time()), "model": body.model}
     if body.stream:
         return stream(_streamed(service, job, body, {**about, "object": "chat.completion.chunk"}))

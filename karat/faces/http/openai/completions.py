@@ -42,7 +42,8 @@ async def complete(body: CompletionRequest, request: Request, service: Serving, 
         raise wrong("best_of keeps one of several texts.", "Give n as 1, or leave best_of out.")
     passages = tuple(Passage(text=prompt) for prompt in body.prompt)
     values = body.values(logprobs=body.logprobs, best_of=body.best_of)
-    job = await service.submit(caller, writing_of(await service.offer(body.model), passages, values), lane="interactive")
+    spec = writing_of(await service.offer(body.model), passages, values, keeps=body.store is not False, tells=body.stream)
+    job = await service.submit(caller, spec, lane="interactive")
     about = {"id": f"cmpl-{job.id}", "object": "text_completion", "created": int(time.time()), "model": body.model}
     if body.stream:
         return stream(_streamed(service, job, body, about))

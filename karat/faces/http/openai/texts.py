@@ -39,6 +39,7 @@ class TextRequest(BaseModel):
     presence_penalty: float | None = None
     logit_bias: dict[int, float] | None = None
     user: str | None = None
+    store: bool | None = Field(None, description="False: the text becomes no asset")
     top_k: int | None = Field(None, ge=1)
     min_p: float | None = Field(None, ge=0, le=1)
     repetition_penalty: float | None = Field(None, gt=0)
