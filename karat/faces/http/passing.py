@@ -21,6 +21,8 @@ from karat.app.audit import Call
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+PAGES = ("/_nicegui/", "/studio/studio.css", "/studio/thumbs/")
+"""What pages are made of, which says nothing that the page itself does not."""
 QUIET = ("/health/live", "/health/ready", "/metrics")
 SLOWEST = 60.0
 """Seconds between two pieces of a body after which its sender is given up."""
@@ -94,7 +96,7 @@ class Passing:
         state, service, metrics = scope["state"], self.app.state.service, self.app.state.metrics
         metrics.requests.labels(route, str(status)).inc()
         metrics.answering.labels(route).observe(seconds)
-        if scope["path"] in QUIET or scope["path"].startswith("/_nicegui/"):
+        if scope["path"] in QUIET or scope["path"].startswith(PAGES):
             return
         address = scope["client"][0] if scope.get("client") else None
         call = Call(

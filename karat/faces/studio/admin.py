@@ -36,6 +36,7 @@ async def _people(visit: Visit) -> None:
                     @careful
                     async def leave(name: str = person.name, left: bool = person.left is None) -> None:
                         await asyncio.to_thread(people.change, name, left=left)
+                        visit.note(f"people/{name}")
                         ui.navigate.reload()
 
                     parts.bare(visit("Let them back in") if person.left else visit("Send away"), leave)
@@ -47,6 +48,7 @@ async def _people(visit: Visit) -> None:
             @careful
             async def add() -> None:
                 await asyncio.to_thread(people.add, name.value, password.value, role.value)
+                visit.note(f"people/{name.value}")
                 ui.navigate.reload()
 
             parts.plain(visit("Add"), add)
@@ -67,6 +69,7 @@ async def _keys(visit: Visit) -> None:
                     @careful
                     async def revoke(id: str = key.id) -> None:
                         await asyncio.to_thread(keys.revoke, id)
+                        visit.note(f"keys/{id}/revoke")
                         ui.navigate.reload()
 
                     parts.bare(visit("Revoke"), revoke)
@@ -83,6 +86,7 @@ async def _keys(visit: Visit) -> None:
             async def make() -> None:
                 seconds = float(days.value) * 86400 if days.value else None
                 made = await asyncio.to_thread(keys.make, name.value, scopes.value, seconds=seconds, budget=budget.value)
+                visit.note(f"keys/{made.key.id}")
                 shown.text = visit("Copy it now, it is not shown again: {secret}", secret=made.secret)
                 shown.set_visibility(True)
 

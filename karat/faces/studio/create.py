@@ -5,6 +5,7 @@ from typing import Any
 
 from nicegui import ui
 
+from karat.app.assets import Wanted, search
 from karat.app.assets import asset as asset_line
 from karat.app.serving.catalog import Offer
 from karat.app.serving.service import result_of
@@ -16,6 +17,7 @@ from karat.words.errors import KaratError
 SWEEP = (0.0, 1.0, 2.0, 3.0, 5.0)
 """Strengths of guidance that a sweep lays beside each other."""
 MOST = 64
+BEFORE = 24
 
 
 async def build(visit: Visit) -> None:
@@ -110,12 +112,9 @@ class _Drawing(_Asking):
         self.seed_field(known)
         sampling = known.get("sampling", {})
         self.first = known.get("first", 0)
-        tag("span", visit("How many"), "soft small")
-        self.count = ui.slider(min=1, max=MOST, value=known.get("count", 8)).props(f'label aria-label="{visit("How many")}"')
-        tag("span", visit("Guidance: how closely it keeps to what it is told"), "soft small")
-        self.guidance = ui.slider(min=0, max=6, step=0.1, value=sampling.get("guidance", 1.0)).props(
-            f'label aria-label="{visit("Guidance")}"'
-        )
+        self.count = _slider(visit("How many"), (1, MOST, 1), known.get("count", 8))
+        words = visit("Guidance: how closely it keeps to what it is told")
+        self.guidance = _slider(words, (0, 6, 0.1), sampling.get("guidance", 1.0))
         self.sweep = ui.checkbox(visit("Lay several strengths of guidance beside each other")).props("dense")
         self.sweep.set_visibility(bool(self.offer.given))
         with ui.expansion(visit("More")).props("dense"):
@@ -126,6 +125,19 @@ class _Drawing(_Asking):
             self.go = parts.primary(visit("Create"), careful(self.make))
             self.halt = parts.plain(visit("Stop"), careful(self.stop))
             self.halt.set_visibility(False)
+        with self.canvas:
+            self._before()
+
+    def _before(self) -> None:
+        """Show what was made with this release before, or say that it appears here."""
+        made = search(self.visit.service.store, Wanted(release=self.offer.id), limit=BEFORE).data
+        if not made:
+            parts.empty(self.visit("Nothing here yet"), self.visit("What you create appears here."))
+            return
+        tag("span", self.visit("Made before"), "soft small")
+        with parts.wall(side=120):
+            for line in made:
+                parts.tile(f"/studio/assets/{line.id}/thumb", self.visit("Asset"), address("/gallery", asset=line.id))
 
     def sampling(self, guidance: float) -> dict[str, Any]:
         steps = {} if not self.steps.value else {"steps": int(self.steps.value)}
@@ -190,10 +202,7 @@ class _Talking(_Asking):
         with ui.expansion(visit("More")).props("dense"), block("stack"):
             sampling = known.get("sampling", {})
             self.most = ui.number(visit("Tokens at most"), value=sampling.get("most"), min=1, precision=0).props("outlined dense clearable")
-            tag("span", visit("Temperature"), "soft small")
-            self.heat = ui.slider(min=0, max=2, step=0.05, value=sampling.get("temperature", 1.0)).props(
-                f'label aria-label="{visit("Temperature")}"'
-            )
+            self.heat = _slider(visit("Temperature"), (0, 2, 0.05), sampling.get("temperature", 1.0))
         with self.canvas:
             self.talk = block("talk")
             words = visit("Say something") if self.offer.answers else visit("How the text begins")
@@ -237,6 +246,17 @@ class _Talking(_Asking):
         if self.offer.answers:
             self.turns += [{"role": "user", "text": said}, {"role": "assistant", "text": text}]
             self.words.value = ""
+
+
+def _slider(words: str, reach: tuple[float, float, float], value: float) -> ui.slider:
+    """Put a slider under its name and its value; `reach` is the least, the most and the step."""
+    least, most, step = reach
+    with block("line apart").style("margin-bottom:-14px"):
+        tag("span", words, "soft small")
+        shown = ui.label().classes("small num")
+    slider = ui.slider(min=least, max=most, step=step, value=value).props(f'aria-label="{words}"')
+    shown.bind_text_from(slider, "value", lambda now: f"{now:g}")
+    return slider
 
 
 def _numbers(value: Any) -> str:

@@ -43,6 +43,7 @@ def page(service: Service, path: str, build: Callable[[Visit], Awaitable[None]])
         request = ui.context.client.request
         if caller is None:
             return RedirectResponse(f"/sign-in?next={quote(str(request.url.path) + '?' + str(request.url.query))}")
+        request.state.who = caller.owner
         visit = Visit(service, caller, dict(request.query_params))
         with framed(visit, path, visit(title)):
             try:
@@ -83,7 +84,7 @@ def framed(visit: Visit, path: str, title: str) -> Iterator[None]:
                 if way == path:
                     stop.props('aria-current="page"')
             block("rest")
-            tag("div", visit.caller.name, "who")
+            tag("div", visit(visit.caller.name), "who")
             _tools(visit, dark)
         with block("main", "main").props('id="content" tabindex="-1"'):
             yield

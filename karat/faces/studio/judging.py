@@ -29,4 +29,5 @@ async def decide(
         "tags": tuple(tags),
         "prefers": prefers,
     }
+    visit.note(f"verdicts/{judgement}")
     return await visit.of(judge, list(assets), Verdict.from_values(said))

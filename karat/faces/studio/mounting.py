@@ -72,8 +72,10 @@ def _files(service: Service) -> None:
 
     def for_visitors(path: str, give: Callable[..., Response]) -> None:
         def route(request: Request) -> Response:
-            if visitor(service) is None:
+            caller = visitor(service)
+            if caller is None:
                 return PlainTextResponse("Sign in first.", 401)
+            request.state.who = caller.owner
             try:
                 return give(**request.path_params)
             except KaratError as error:

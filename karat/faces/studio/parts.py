@@ -175,7 +175,7 @@ def line_chart(curves: Sequence[tuple[str, Sequence[tuple[float, float]]]], acro
             "name": across,
             "nameTextStyle": {"color": grey},
             "splitLine": {"show": False},
-            "axisLabel": {"color": grey},
+            "axisLabel": {"color": grey, "showMaxLabel": False},
             "min": "dataMin",
             "max": "dataMax",
         },

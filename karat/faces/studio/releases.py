@@ -83,7 +83,8 @@ async def _one(visit: Visit, offer: Offer, names: Sequence[str]) -> None:
         return
     with section(visit("Report")):
         source = f"/studio/releases/{offer.id}/report.html"
-        block("page", "iframe").props(f'src="{source}" sandbox title="{visit("Report")}" loading="lazy"')
+        frame = block("page", "iframe").props(f'src="{source}" title="{visit("Report")}" loading="lazy"')
+        frame._props["sandbox"] = ""  # nothing in a report runs
 
 
 async def _scores(visit: Visit, offer: Offer) -> None:
@@ -115,6 +116,7 @@ async def _names(visit: Visit, offer: Offer, names: Sequence[str]) -> None:
                     @careful
                     async def back(name: str = name) -> None:
                         told = await visit.of(aliasing.roll_back, name)
+                        visit.note(f"alias/{name}/back")
                         parts.done(visit("{name} is now {title}.", name=name, title=told.about or told.record[:8]))
                         ui.navigate.to(address("/releases", of=told.record))
 
@@ -126,6 +128,7 @@ async def _names(visit: Visit, offer: Offer, names: Sequence[str]) -> None:
                 @careful
                 async def point() -> None:
                     await visit.of(aliasing.point, wanted.value.strip(), offer.id)
+                    visit.note(f"alias/{wanted.value.strip()}")
                     ui.navigate.reload()
 
                 parts.plain(visit("Give it"), point)

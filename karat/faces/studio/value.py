@@ -83,6 +83,7 @@ def _prices(visit: Visit, held: Prices) -> None:
         @careful
         async def say() -> None:
             told = {"device_hour": device.value or 0.0, "reviewer_hour": reviewer.value or 0.0, "currency": currency.value}
+            visit.note("prices")
             await visit.of(declare, Prices.from_values({**told, "since": time.time()}))
             ui.navigate.reload()
 

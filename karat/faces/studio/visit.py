@@ -1,6 +1,7 @@
 """A visit: who looks at a page, in which language and light, and what they may ask of the service."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -8,6 +9,7 @@ from urllib.parse import urlencode
 
 from nicegui import app, ui
 
+from karat.app.audit import Call
 from karat.app.keys import Caller, UnknownKeyError
 from karat.app.serving.service import Job, Service
 from karat.faces.studio.words import said
@@ -34,9 +36,27 @@ class Visit:
     def may(self, scope: str) -> bool:
         return scope in self.caller.scopes or "admin" in self.caller.scopes
 
+    def note(self, what: str) -> None:
+        """Put what the person did into the audit log, where calls of programs stand as well."""
+        request = ui.context.client.request
+        address = request.client.host if request and request.client else None
+        call = Call(
+            at=time.time(),
+            who=self.caller.owner,
+            address=address,
+            method="STUDIO",
+            path=f"/{what}"[:500],
+            status=200,
+            seconds=0.0,
+            request=ui.context.client.id,
+        )
+        self.service.audit.note(call)
+
     async def ask(self, kind: str, values: dict[str, Any], *, soon: bool = False) -> Job:
         """Submit a job; `soon` where somebody waits for it."""
-        return await self.service.ask(self.caller, kind, values, lane="interactive" if soon else "bulk")
+        job = await self.service.ask(self.caller, kind, values, lane="interactive" if soon else "bulk")
+        self.note(f"jobs/{kind}/{job.id}")
+        return job
 
 
 def visitor(service: Service) -> Caller | None:
