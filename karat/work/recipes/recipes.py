@@ -19,6 +19,8 @@ from karat.work.optimizers import optimizers
 from karat.work.plans import TrainingPlan
 from karat.work.recipes.dials import Dials, Size
 
+BATCH_TOKENS = 1024
+"""Tokens of text in a step: in runs of minutes, many small steps learn more than few large ones."""
 WIDTHS: dict[Size, int] = {"tiny": 16, "small": 32, "base": 64, "large": 128}
 
 
@@ -114,7 +116,8 @@ def autoregressive(space: Space, given: Mapping[str, Space], width: int) -> Reci
     """A transformer over the ids, trained with Muon; chosen by its loss on held-out data where nothing better judges it."""
     net = {"kind": "transformer", "width": 4 * width, "depth": 4}
     if space.axes == ("token",) and not given:
-        plan = {"optimizer": "muon", "rate": 6e-3, "table_rate": 5.0, "batch": 8, "warmup": 20, "judged": 0}
+        batch = max(4, min(64, BATCH_TOKENS // space.positions))
+        plan = {"optimizer": "muon", "rate": 6e-3, "table_rate": 5.0, "batch": batch, "warmup": 20, "judged": 0}
         return Recipe(family={"net": net}, plan=plan)
     return Recipe(family={"net": net}, plan={"optimizer": "muon", "rate": 3e-3})
 
