@@ -177,10 +177,7 @@ class Writer:
         return self._grammars.begin(constraint, most)
 
     def _best(self, line: "Line") -> Iterator[Token]:
-        """Give the one of several texts that the reward values most, or whose tokens are the likeliest on average where there is none.
-
-        The first of them is as it would be alone.
-        """
+        """Give the best of several texts, by the reward or else by how likely its tokens are; the first is as it would be alone."""
         order, (seed, index) = line.order, line.order.seed
         options = order.options.changed(best_of=1, by=None, logprobs=order.options.logprobs or 0)
         seeds = [order.seed, *((stream_seed(seed, index), place) for place in range(1, order.options.best_of))]
@@ -195,9 +192,7 @@ class Writer:
         """Say what one of several texts is worth; a reward reads whole ones, so those that were cut off come last."""
         if self.reward is None:
             return True, sum(token.logprob or 0 for token in tokens) / len(tokens)
-        if not isinstance(order.prompt, Passage | str):
-            raise SpecError("A reward reads words, not ids.", repair="Give the prompt as a text.")
-        opening = order.prompt if isinstance(order.prompt, Passage) else Passage(text=order.prompt)
+        opening = order.prompt if isinstance(order.prompt, Passage) else Passage(text=str(order.prompt))
         return tokens[-1].finish != "length", self.reward(opening, "".join(token.text for token in tokens))
 
     def _searched(self, line: "Line") -> Iterator[Token]:

@@ -2,12 +2,15 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from karat.faces.cli.face import Face, face_of, table
 from karat.words.errors import SpecError
+
+if TYPE_CHECKING:
+    from karat.work.plans import RunSpec
 
 
 class Size(StrEnum):
@@ -65,7 +68,7 @@ def train(
     ] = None,
     learn: Annotated[
         str | None,
-        typer.Option(metavar="WAY", help="Learn verdicts: dpo (from pairs), kto (from thumbs), rft (from its own best answers)."),
+        typer.Option(metavar="WAY", help="Learn verdicts: dpo (from pairs), kto (from thumbs), rft (from own best answers)."),
     ] = None,
     change: Annotated[
         list[str] | None,
@@ -80,7 +83,6 @@ def train(
     """
     from karat.app import training
     from karat.app.settings import settings
-    from karat.faces.cli.telling import follow, stopping
 
     face = face_of(context)
     store = face.store()
@@ -97,7 +99,16 @@ def train(
         plan = training.plan(store, snapshot or "", dials, given=tuple(given or ()), through=through, base=base, start=start)
     if dry_run:
         typer.echo(plan.to_json() if face.as_json else training.as_yaml(plan), nl=face.as_json)
-        return
+    else:
+        _train(face, plan)
+
+
+def _train(face: Face, plan: "RunSpec") -> None:
+    """Say what a plan will do, and do it."""
+    from karat.app import training
+    from karat.faces.cli.telling import follow, stopping
+
+    store = face.store()
     for line in table(([line.name, line.value] for line in training.summary(store, plan)), indent="  "):
         face.say(line)
     if advice := training.hint(store, plan):
