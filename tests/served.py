@@ -44,7 +44,7 @@ class Served:
 def serve(store: Path, *options: str) -> Served:
     """Start a server and wait until it is ready. The first one on a store has a key."""
     began = time.monotonic()
-    command = [sys.executable, "-m", "karat.faces.cli", "--store", str(store), "--json", "serve", "--port", "0", *options]
+    command = [sys.executable, "-m", "karat.faces.cli", "--store", str(store), "--json", "serve", "--no-studio", "--port", "0", *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     log = (store / "server.log").open("a")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)

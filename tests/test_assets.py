@@ -76,7 +76,7 @@ def test_an_older_store_gains_the_index(tmp_path: Path) -> None:
     store, made = filled(tmp_path / "store", 5)
     store.close()
     with sqlite3.connect(tmp_path / "store" / "records.sqlite") as old:
-        for table in ("keys", "people", "calls", "asset_words", "assets"):
+        for table in ("tellings", "keys", "people", "calls", "asset_words", "assets"):
             old.execute(f"DROP TABLE {table}")
         old.execute("ALTER TABLE jobs DROP COLUMN reserved")
         old.execute("UPDATE store_version SET version = 2")

@@ -35,6 +35,7 @@ CONFINED = {
     "fastapi": ("faces.http", "faces.studio"),
     "nicegui": ("faces.studio",),
     "starlette": ("faces.http",),
+    "httpx": ("app.serving.webhooks",),
     "uvicorn": ("faces.http.serving",),
     "prometheus_client": ("faces.http.metrics",),
     "typer": ("faces.cli",),

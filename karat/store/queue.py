@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, and_, case, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, case, delete, func, insert, or_, select, update
 
 from karat.store.database import Database
-from karat.store.tables import jobs
+from karat.store.tables import jobs, tellings
 from karat.words.errors import KaratError, NotFoundError
 from karat.words.specs import Spec, canonical
 
@@ -207,6 +207,22 @@ class Queue:
             connection.execute(update(jobs).where(lost, jobs.c.attempt >= attempts).values(state="failed", ended=now, error=error))
             return connection.execute(update(jobs).where(lost).values(state="queued", worker=None)).rowcount
 
+    def untold(self, *, limit: int = 20) -> list[tuple[Job, int]]:
+        """Give jobs that have ended and whose webhooks are to be told now, with how often that was tried."""
+        query = select(jobs, tellings.c.tries).join(tellings, tellings.c.job == jobs.c.id)
+        query = query.where(jobs.c.state.in_(ENDED), tellings.c.due <= self._clock()).order_by(tellings.c.due).limit(limit)
+        with self._database.reading() as connection:
+            return [(_job(row), row.tries) for row in connection.execute(query)]
+
+    def told(self, id: str, *, again_in: float | None = None) -> None:
+        """Note that a webhook was told, or is to be told again in some seconds."""
+        with self._database.writing() as connection:
+            if again_in is None:
+                connection.execute(delete(tellings).where(tellings.c.job == id))
+            else:
+                values = {"tries": tellings.c.tries + 1, "due": self._clock() + again_in}
+                connection.execute(update(tellings).where(tellings.c.job == id).values(**values))
+
     def cancel(self, id: str) -> Job:
         """Ask a job to stop: a waiting one is cancelled at once, a running one at its next step, one that ended stays as it is."""
         with self._database.writing() as connection:
@@ -223,7 +239,10 @@ def _submitted(connection: Connection, asked: Submission, now: float) -> Job:
             return _job(known)
     values = {**asked.model_dump(exclude={"spec"}), "spec": _text(asked.spec), "id": secrets.token_hex(12)}
     row = insert(jobs).values(**values, state="queued", submitted=now).returning(jobs)
-    return _job(connection.execute(row).one())
+    job = _job(connection.execute(row).one())
+    if job.webhook is not None:
+        connection.execute(insert(tellings).values(job=job.id, due=now))
+    return job
 
 
 def _due(connection: Connection, kinds: Sequence[str], since: float) -> Row[Any] | None:

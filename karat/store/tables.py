@@ -114,6 +114,13 @@ jobs = Table(
     Index("jobs_of_owner", "owner", "number"),
     Index("jobs_once", "owner", "once", unique=True),
 )
+tellings = Table(
+    "tellings",
+    now,
+    Column("job", String(24), primary_key=True),
+    Column("tries", Integer, nullable=False, default=0),
+    Column("due", Float, nullable=False, index=True),
+)
 keys = Table(
     "keys",
     now,
@@ -160,7 +167,7 @@ assets = Table(
 asset_words = Table(
     "asset_words",
     now,
-    Column("word", String(40), primary_key=True),
+    Column("word", String(40).with_variant(String(40, collation="C"), "postgresql"), primary_key=True),  # in the order of code points
     Column("asset", Integer, primary_key=True),
     Index("words_of_asset", "asset", "word"),
 )
@@ -173,7 +180,7 @@ def _add_jobs(connection: Connection) -> None:
 
 def _add_accounts(connection: Connection) -> None:
     """Add keys, people and calls, an index of the assets that are there, and what a job reserves of its owner's budget."""
-    now.create_all(connection, tables=[keys, people, calls, assets, asset_words])
+    now.create_all(connection, tables=[tellings, keys, people, calls, assets, asset_words])
     if "reserved" not in {column["name"] for column in inspect(connection).get_columns("jobs")}:
         connection.execute(DDL("ALTER TABLE jobs ADD COLUMN reserved FLOAT NOT NULL DEFAULT 0"))
     parent = select(edges.c.parent).where(edges.c.child == records.c.id, edges.c.place == 0).scalar_subquery()

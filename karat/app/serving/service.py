@@ -19,6 +19,7 @@ from karat.app.serving.asking import ASKED, Drawing, Embedding, Writing, asked_o
 from karat.app.serving.catalog import Catalog, Offer, check_given
 from karat.app.serving.crew import Crew
 from karat.app.serving.desk import Desk, FullError
+from karat.app.serving.webhooks import Webhooks
 from karat.store.queue import ENDED, Job, Lane, Submission
 from karat.store.store import Store
 from karat.words.errors import BusyError, KaratError, NotFoundError, SpecError
@@ -46,6 +47,7 @@ class ServiceSettings(Spec):
     most_bytes: int = Field(64 << 20, ge=1_000, description="of a request's body")
     most_upload: int = Field(4 << 30, ge=1_000, description="bytes of an upload of data")
     most_waiting: int = Field(256, ge=1)
+    webhook_hosts: tuple[str, ...] = Field((), description="hosts that webhooks may name though they are inside a network")
     most_of_owner: int = Field(32, ge=1)
 
 
@@ -78,6 +80,7 @@ class Service:
         self.desk = Desk(self.store, most_waiting=self.settings.most_waiting, most_of_owner=self.settings.most_of_owner)
         self.crew = Crew(self.settings.store, self.settings.workers, self.settings.threads, self.settings.memory, grace=self.settings.grace)
         self.lots = Lots(self.settings.store / "lots")
+        self.webhooks = Webhooks(self.store, self.settings.webhook_hosts)
         self._reserving: Counter[str] = Counter()
         self.ready = False
 
@@ -85,12 +88,14 @@ class Service:
         await asyncio.to_thread(self.lots.remove_older, LOTS_KEPT)
         await self.desk.start()
         self.audit.start()
+        self.webhooks.start()
         self.crew.start()
         self.ready = True
 
     async def close(self) -> None:
         self.ready = False
         await self.crew.close()
+        await self.webhooks.close()
         await self.audit.close()
         await self.desk.close()
         self.store.close()
@@ -113,6 +118,8 @@ class Service:
         """Accept a job. Raises ScopeError, BudgetError, TooManyError or FullError; BusyError when `once` stands for another request."""
         kind, scope = next((kind, scope) for kind, (each, scope) in ASKED.items() if isinstance(spec, each))
         caller.need(scope)
+        if webhook is not None:
+            await asyncio.to_thread(self.webhooks.check, webhook)
         mates = spec.mates() if isinstance(spec, Drawing | Writing | Embedding) else None
         total, values = _total(spec), _sayable(spec)
         seconds = await self._affordable(caller, kind, mates, total) if caller.budget is not None else 0.0

@@ -36,6 +36,9 @@ def serve(
     certificate: Annotated[Path | None, typer.Option(metavar="FILE", help="A certificate for TLS, as PEM.")] = None,
     key: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate's key, as PEM.")] = None,
     grace: Annotated[float, typer.Option(min=0, help="Seconds that running requests have when the server is asked to end.")] = 20.0,
+    webhook_host: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="A host inside your network that webhooks may name; others must be public.")
+    ] = None,
     studio: Annotated[bool, typer.Option(help="Serve the studio, for people in a browser.")] = True,
     open: Annotated[bool, typer.Option("--open", help="Ask for no key; only on this machine's own address.")] = False,
 ) -> None:
@@ -53,6 +56,7 @@ def serve(
         currency=currency,
         grace=grace,
         open=open,
+        webhook_hosts=tuple(webhook_host or ()),
     )
 
     def said(what: str, value: str) -> None:

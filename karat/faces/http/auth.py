@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from karat.app.keys import Caller
+from karat.app.keys import Caller, UnknownKeyError
 from karat.app.serving.service import Service
 
+LOCAL = ("localhost", "127.0.0.1", "::1")
+"""Names by which a page may know a server that is open to its own machine."""
 bearer = HTTPBearer(auto_error=False, description="A key of this server.")
 
 
@@ -21,9 +24,19 @@ def service_of(request: Request) -> Service:
 async def caller_of(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Caller:
     """Give who asks. Raises UnknownKeyError or HastyError."""
     secret = credentials.credentials if credentials else None
+    if secret is None:
+        refuse_other_pages(request)
     caller = await asyncio.to_thread(service_of(request).caller, secret)
     request.state.who = caller.owner
     return caller
+
+
+def refuse_other_pages(request: Request) -> None:
+    """Raise UnknownKeyError for a page of another site that asks an open server through its visitor's browser."""
+    origin = request.headers.get("origin")
+    asked, own = urlsplit(origin or "").hostname, request.url.hostname
+    if own not in LOCAL or (origin is not None and asked not in LOCAL):
+        raise UnknownKeyError("No key came with the request.", repair="Send the header `Authorization: Bearer <key>`.")
 
 
 def who_may(*scopes: Any) -> Callable[..., Coroutine[Any, Any, Caller]]:

@@ -104,7 +104,7 @@ class Passing:
             who=state.get("who"),
             address=address,
             method=scope["method"][:10],
-            path=scope["path"][:500],
+            path="".join(sign if sign.isprintable() else "?" for sign in scope["path"][:500]),
             status=status,
             seconds=round(seconds, 4),
             request=id,

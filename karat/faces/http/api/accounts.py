@@ -49,12 +49,13 @@ class PersonChange(Spec):
 
 
 class Account(Spec):
-    """A caller, and what was spent and is reserved of their budget."""
+    """A caller, what was spent and is reserved of their budget, and the secret that signs their webhooks."""
 
     caller: Caller
     seconds: float
     spent: float
     currency: str
+    webhook_secret: str
 
 
 @router.get("/me")
@@ -62,7 +63,8 @@ async def me(service: Serving, caller: Anyone) -> Account:
     """Say who the caller is, what they may, and what they have spent."""
     seconds = await asyncio.to_thread(service.store.queue.spent, caller.owner)
     settings = service.settings
-    return Account(caller=caller, seconds=seconds, spent=seconds * settings.price, currency=settings.currency)
+    secret = await asyncio.to_thread(service.webhooks.secret, caller.owner)
+    return Account(caller=caller, seconds=seconds, spent=seconds * settings.price, currency=settings.currency, webhook_secret=secret)
 
 
 @router.get("/keys")

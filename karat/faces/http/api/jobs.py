@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
+from pydantic import Field
 
 from karat.app.keys import Caller
 from karat.app.serving.service import JobView, Service
@@ -18,10 +19,11 @@ router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
 
 class JobRequest(Spec):
-    """A job to be done: its kind, and the spec of that kind."""
+    """A job to be done: its kind, the spec of that kind, and an address that is told when it has ended."""
 
     kind: Literal["generate", "write", "embed", "import", "check", "snapshot", "train", "evaluate", "release"]
     spec: dict[str, Any]
+    webhook: str | None = Field(None, max_length=2_000)
 
 
 @router.post("", status_code=202)
@@ -32,7 +34,7 @@ async def submit(
     idempotency_key: Annotated[str | None, Header(max_length=128)] = None,
 ) -> JobView:
     """Accept a job and give its id at once. The same idempotency key is the same job."""
-    job = await service.ask(caller, body.kind, body.spec, once=idempotency_key)
+    job = await service.ask(caller, body.kind, body.spec, once=idempotency_key, webhook=body.webhook)
     return await service.view(job)
 
 
