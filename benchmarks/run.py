@@ -28,6 +28,7 @@ FULL = (
     ("sampling.py", "emoji", "--minutes", "5"),
     ("memory.py", "--counts", "20000", "100000"),
     ("near_duplicates.py", "--documents", "100000"),
+    ("preferences.py",),
     ("compression.py", "--minutes", "5"),
     ("text_autoencoder.py",),
     *(("bits_per_byte.py", data, "--minutes", "2", "5") for data in ("topics", "quotes", "tang300")),

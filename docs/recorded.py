@@ -21,6 +21,7 @@ TITLES = {
     "loop": "Overhead of the loop",
     "near duplicates": "Near duplicates of texts",
     "personal data": "Personal data",
+    "preferences": "Learning from verdicts",
     "import": "Import",
     "start": "Start of the command line",
     "memory": "Memory",

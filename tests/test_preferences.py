@@ -1,5 +1,6 @@
 """Learning from verdicts: the losses, the rows, the reward, and a run from pairs to a release that is a plain model."""
 
+import importlib
 import itertools
 import json
 import math
@@ -279,3 +280,18 @@ def test_what_does_not_go_together_is_refused(world, tmp_path):
         list(run(world.store, world.plan(world.pairs, {"learn": "dpo", "steps": 2}, stream)))
     codec = load_codec(open_run(world.store, stream)[2].made, world.store.read)
     assert codec.options.packing == "stream"
+
+
+@pytest.mark.slow
+def test_a_taste_comes_through_and_random_verdicts_do_not(tmp_path, monkeypatch):
+    """The bounds are those that the benchmark's page states."""
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "benchmarks")
+    rater = importlib.import_module("preferences")
+    world = rater.World(tmp_path, 0, steps=500)
+    for flips, comes_through in ((rater.FLIPS, True), (0.5, False)):
+        pairs, _ = world.verdicts(1000, flips=flips)
+        found = world.compared(world.learn(pairs, Dials(learn="dpo"), world.start))
+        assert (found["won"]["low"] > 0.5) == comes_through
+        assert comes_through or found["won"]["low"] <= 0.5 <= found["won"]["high"]
+        assert found["bits per byte"] < 1.1
+        assert found["distinct-2"] > 0.9

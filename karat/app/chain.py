@@ -121,6 +121,7 @@ def about(record: Record) -> str:
     says = {
         "source": _source,
         "base": _base,
+        "reward": _reward,
         "snapshot": _snapshot,
         "run": _run,
         "evaluation": _evaluation,
@@ -250,6 +251,10 @@ def _source(spec: dict[str, Any], facts: dict[str, Any]) -> str:
 
 def _base(spec: dict[str, Any], facts: dict[str, Any]) -> str:
     return f"{spec.get('name')}: {facts.get('architecture')}, licence {spec.get('licence') or 'unknown'}"
+
+
+def _reward(spec: dict[str, Any], facts: dict[str, Any]) -> str:
+    return f"of {facts.get('verdicts', 0):,} verdicts, agrees with {facts.get('agrees', 0):.0%} of {facts.get('held_out', 0):,} held-out ones"
 
 
 def _snapshot(spec: dict[str, Any], facts: dict[str, Any]) -> str:
