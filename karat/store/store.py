@@ -156,10 +156,15 @@ class Store:
         except OSError as error:
             raise store_error(error, place) from None
         with held:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BusyError(f"Another process is at work on {what}.", repair="Let it end, or stop it, then try again.") from None
+            for pause in (0.01, 0.04, 0.1, None):  # whoever only looks whether it is held lets go at once
+                try:
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if pause is None:
+                        repair = "Let it end, or stop it, then try again."
+                        raise BusyError(f"Another process is at work on {what}.", repair=repair) from None
+                    time.sleep(pause)
             yield
 
     @contextmanager

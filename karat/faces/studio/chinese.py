@@ -156,6 +156,8 @@ CHINESE = {
     "finished": "已完成",
     "training": "训练中",
     "unfinished": "未完成",
+    "planned": "已计划",
+    "waits for a worker": "等待空闲的工作进程",
     "Compare": "比较",
     "Compare the ticked runs": "比较所选训练",
     "Tick two runs or more.": "请勾选两个或更多。",

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import wraps
 from typing import Any
 
 from nicegui import ui
@@ -149,6 +150,7 @@ def done(text: str) -> None:
 def careful(act: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
     """Let an action say its errors on the page it was started from."""
 
+    @wraps(act)
     async def acting(*args: Any, **options: Any) -> None:
         try:
             await act(*args, **options)
@@ -169,7 +171,6 @@ def line_chart(curves: Sequence[tuple[str, Sequence[tuple[float, float]]]], acro
         "grid": {"left": 8, "right": 16, "top": 34 if len(curves) > 1 else 14, "bottom": 24, "containLabel": True},
         "legend": {"show": len(curves) > 1, "top": 0, "left": 0, "icon": "roundRect", "itemHeight": 3, "textStyle": {"color": grey}},
         "tooltip": {"trigger": "axis"},
-        "aria": {"enabled": True},
         "xAxis": {
             "type": "value",
             "name": across,

@@ -162,7 +162,7 @@ class _Watching:
         self.numbers = block("figures")
         with block("half"):
             self.curves = section(visit("Curves"))
-            with section(visit("Samples")):
+            with section(visit("Samples")) as self.samples:
                 self.slider = ui.slider(min=0, max=0, value=0, on_change=self._turn).props(f'snap aria-label="{visit("Step")}"')
                 self.step = tag("span", "", "soft small num")
                 self.drawn = block("stack")
@@ -177,9 +177,11 @@ class _Watching:
         self.progress.value = seen.done / seen.total if seen.total else float(seen.line.state == "finished")
         left = "" if not seen.seconds_left else self.visit("about {t} left", t=parts.seconds(self.visit, seen.seconds_left))
         of = f" / {seen.total:,}" if seen.total else ""
-        words = [self.visit(seen.line.state), self.visit("step {n}", n=f"{seen.done:,}{of}"), left]
+        words = [self._state(seen), self.visit("step {n}", n=f"{seen.done:,}{of}"), left]
         self.state.text = " · ".join(word for word in words if word)
         self._draw_curves(seen)
+        self.samples.set_visibility(bool(seen.sheets))
+        self.curves.set_visibility(bool(seen.curves))
         if before is None or seen.sheets != before.sheets:
             self.slider.props(f"max={max(0, len(seen.sheets) - 1)}")
             self.slider.value = len(seen.sheets) - 1 if seen.sheets else 0
@@ -188,6 +190,12 @@ class _Watching:
             await self._draw_actions(seen)
         if seen.line.state == "finished":
             self.timer.deactivate() if hasattr(self, "timer") else None
+
+    def _state(self, seen: Watched) -> str:
+        """Say how a run stands; one that was planned waits until a worker begins it."""
+        if seen.begun or seen.line.state != "unfinished":
+            return self.visit(seen.line.state)
+        return self.visit("waits for a worker") if self._jobs() else self.visit("planned")
 
     def _draw_curves(self, seen: Watched) -> None:
         by_chart: dict[str, list[Any]] = {}
@@ -225,7 +233,8 @@ class _Watching:
             if seen.line.state == "training":
                 parts.plain(visit("Stop"), careful(self._stop))
             elif seen.line.state == "unfinished":
-                parts.primary(visit("Go on") if seen.begun else visit("Start training"), careful(self._go_on))
+                if not self._jobs():
+                    parts.primary(visit("Go on") if seen.begun else visit("Start training"), careful(self._go_on))
             elif seen.line.record is not None:
                 parts.primary(visit("Measure and release"), careful(self._measure))
         self.numbers.clear()
@@ -248,6 +257,7 @@ class _Watching:
     async def _go_on(self) -> None:
         if not self._jobs():
             await self.visit.ask("run", {"folder": self.folder})
+        self.actions.clear()
         parts.done(self.visit("It goes on as soon as a worker is free."))
 
     async def _measure(self) -> None:

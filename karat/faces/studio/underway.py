@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from nicegui import ui
 
-from karat.app.serving.service import ENDED, Job
+from karat.app.serving.service import ENDED, Job, JobView
 from karat.faces.studio.parts import bare, block, careful, done, seconds, tag
 from karat.faces.studio.visit import Visit
 
@@ -28,7 +28,7 @@ class UnderWay:
 
     def __init__(self, visit: Visit, kinds: Sequence[str], ended: Callable[[Job], Awaitable[None]]) -> None:
         self.visit, self.kinds, self.ended = visit, tuple(kinds), ended
-        self.shown: dict[str, Job] = {}
+        self.rows: dict[str, _Row] = {}
         self.box = block("stack").props('role="status" aria-live="polite"')
         self.timer = ui.timer(EVERY, self.look)
 
@@ -36,34 +36,17 @@ class UnderWay:
         """Look at the queue once."""
         owner, queue = self.visit.caller.owner, self.visit.service.store.queue
         latest = await asyncio.to_thread(queue.latest, owner=owner, limit=LOOKED_AT)
-        open_jobs = {job.id: job for job in latest if job.kind in self.kinds and job.state not in ENDED}
-        over = [await asyncio.to_thread(queue.get, id) for id in self.shown if id not in open_jobs]
-        if open_jobs != self.shown:
-            self.shown = open_jobs
-            await self._draw()
-        for job in over:
+        going = {job.id: job for job in latest if job.kind in self.kinds and job.state not in ENDED}
+        for id in [id for id in self.rows if id not in going]:
+            self.rows.pop(id).card.delete()
+            job = await asyncio.to_thread(queue.get, id)
             self._tell(job)
             await self.ended(job)
-
-    async def _draw(self) -> None:
-        views = [await self.visit.service.view(job) for job in self.shown.values()]
-        self.box.clear()
-        with self.box:
-            for view in views:
-                job, visit = view.job, self.visit
-                with block("card"):
-                    with block("line"):
-                        tag("h3", visit(NAMES[job.kind]))
-                        waits = visit("waits, {n} ahead", n=view.position or 0)
-                        left = (
-                            ""
-                            if view.seconds_left is None or not job.total
-                            else visit("about {t} left", t=seconds(visit, view.seconds_left))
-                        )
-                        tag("span", waits if job.state == "queued" else visit("stopping") if job.cancelling else left, "soft small grow")
-                        bare(visit("Stop"), careful(lambda job=job: self._stop(job)))
-                    bar = ui.linear_progress(job.done / job.total if job.total else 0, show_value=False)
-                    bar.props(f'aria-label="{visit(NAMES[job.kind])}"' + ("" if job.total else " indeterminate"))
+        for id, job in going.items():
+            if id not in self.rows:
+                with self.box:
+                    self.rows[id] = _Row(self.visit, job, careful(lambda job=job: self._stop(job)))
+            self.rows[id].show(await self.visit.service.view(job))
 
     async def _stop(self, job: Job) -> None:
         await self.visit.service.desk.cancel(job.id)
@@ -74,3 +57,25 @@ class UnderWay:
             ui.notify(told, type="negative", position="bottom", timeout=0, multi_line=True, close_button="×")
         elif job.state == "done":
             done(self.visit("{what}: done.", what=self.visit(NAMES[job.kind])))
+
+
+class _Row:
+    """One job: its name, how far it is, and the way to stop it."""
+
+    def __init__(self, visit: Visit, job: Job, stop: Callable[[], Awaitable[None]]) -> None:
+        self.visit = visit
+        name = visit(NAMES[job.kind])
+        with block("card") as self.card:
+            with block("line"):
+                tag("h3", name)
+                self.words = tag("span", "", "soft small grow")
+                bare(visit("Stop"), stop)
+            self.bar = ui.linear_progress(0, show_value=False).props(f'aria-label="{name}"')
+
+    def show(self, view: JobView) -> None:
+        job, visit = view.job, self.visit
+        left = "" if view.seconds_left is None or not job.total else visit("about {t} left", t=seconds(visit, view.seconds_left))
+        waits = visit("waits, {n} ahead", n=view.position or 0)
+        self.words.text = waits if job.state == "queued" else visit("stopping") if job.cancelling else left
+        self.bar.value = job.done / job.total if job.total else 0
+        self.bar.props(remove="indeterminate") if job.total else self.bar.props("indeterminate")
