@@ -21,11 +21,13 @@ from karat.work.recipes.recipes import change
 
 GENTLY = 0.1
 """The rate at which a run goes on, as a share of the one at which it learnt."""
-PASSES = 3
+PASSES = 5
 """How often verdicts are gone through, where no budget is given."""
 LESSONS: dict[str, type[Spec]] = {"dpo": DpoOptions, "kto": KtoOptions, "rft": RftOptions}
-TEACHING = {"optimizer": "adamw", "rate": 3e-4, "batch": 32, "warmup": 10, "average": 0.98, "weight_decay": 0.0, "judged": 0}
-"""How verdicts are gone through: far more slowly than the data was."""
+TEACHING = {"optimizer": "adamw", "batch": 32, "warmup": 10, "average": 0.98, "weight_decay": 0.0, "judged": 0}
+RATES = {"pretrained": 5e-5}
+RATE = 6e-4
+"""How verdicts are gone through: far more slowly than the data was, and the more so the more a model has learnt before."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def taught(spec: RunSpec, snapshot: Snapshot, dials: Dials, options: Mapping[str
     changes = {place: value for place, value in dials.changes.items() if place.startswith("plan.")}
     learn = LESSONS[dials.learn or "dpo"].from_values(dict(options))
     steps = dials.steps if dials.steps or dials.minutes else max(50, PASSES * snapshot.counts["train"] // int(str(TEACHING["batch"])))
-    plan = _plan({**TEACHING, "steps": steps, "minutes": dials.minutes, "seed": dials.seed}, changes)
+    rate = RATES.get(spec.model.family.kind, RATE)
+    plan = _plan({**TEACHING, "rate": rate, "steps": steps, "minutes": dials.minutes, "seed": dials.seed}, changes)
     return spec.changed(learn=learn, plan=plan)
 
 

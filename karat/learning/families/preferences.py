@@ -27,7 +27,7 @@ class DpoOptions(Spec):
     kind: Literal["dpo"] = "dpo"
     beta: float = Field(0.1, gt=0, description="how dear it is to move away from the start")
     doubt: float = Field(0.1, ge=0, lt=0.5, description="share of verdicts that are taken to be wrong")
-    likelihood: float = Field(0.2, ge=0, description="weight of the chosen answers' own likelihood, in nats for each id")
+    likelihood: float = Field(1.0, ge=0, description="weight of the chosen answers' own likelihood, in nats for each id")
 
 
 class KtoOptions(Spec):
@@ -35,7 +35,7 @@ class KtoOptions(Spec):
 
     kind: Literal["kto"] = "kto"
     beta: float = Field(0.1, gt=0, description="how dear it is to move away from the start")
-    likelihood: float = Field(0.2, ge=0, description="weight of the liked answers' own likelihood, in nats for each id")
+    likelihood: float = Field(1.0, ge=0, description="weight of the liked answers' own likelihood, in nats for each id")
 
 
 class RftOptions(Spec):
