@@ -254,7 +254,7 @@ def _base(spec: dict[str, Any], facts: dict[str, Any]) -> str:
 
 
 def _reward(spec: dict[str, Any], facts: dict[str, Any]) -> str:
-    return f"of {facts.get('verdicts', 0):,} verdicts, agrees with {facts.get('agrees', 0):.0%} of {facts.get('held_out', 0):,} held-out ones"
+    return f"{facts.get('verdicts', 0):,} verdicts, agrees with {facts.get('agrees', 0):.0%} of {facts.get('held_out', 0):,} held-out ones"
 
 
 def _snapshot(spec: dict[str, Any], facts: dict[str, Any]) -> str:
