@@ -478,9 +478,15 @@ def test_what_was_accepted_outlives_the_server(served: Served, tmp_path: Path, c
         assert [ended(web, id)["state"] for id in ids] == ["done"] * 3
         long = {"release": "shapes:live", "request": {"sampling": {"steps": 100_000}}}
         held = web.post("/api/jobs", json={"kind": "generate", "spec": long}).json()["job"]["id"]
-        while web.get(f"/api/jobs/{held}").json()["job"]["state"] == "queued":
-            time.sleep(0.02)
-    assert second.end() == 0
+        with web.stream("GET", f"/api/jobs/{held}/events") as watching:
+            lines = watching.iter_lines()
+            while not next(lines).startswith("event: progress"):
+                continue
+            began = time.monotonic()
+            second.process.terminate()
+            assert "event: closing" in list(lines)
+    assert second.waited() == 0
+    assert time.monotonic() - began < 15, "who only watches is not waited for"
     from karat.app.chain import open_store
 
     given_back = open_store(tmp_path / "store").queue.get(held)

@@ -78,6 +78,11 @@ class Desk:
             await self._committing
         await self._listener.close()
 
+    def let_go(self) -> None:
+        """Tell all who watch a job that the server ends; who waits for its result may wait on. Safe in a signal."""
+        for job in list(self._watching):
+            self._loop.call_soon_threadsafe(self._heard, job, {"kind": "closing"})
+
     async def submit(self, submission: Submission) -> Job:
         """Accept a job. Raises TooManyError or FullError when there is no room for it."""
         future: Future = self._loop.create_future()

@@ -92,6 +92,12 @@ class Service:
         self.crew.start()
         self.ready = True
 
+    def end_soon(self) -> None:
+        """Take no more requests, and let go of who only watches; called by a signal."""
+        if self.ready:
+            self.ready = False
+            self.desk.let_go()
+
     async def close(self) -> None:
         self.ready = False
         await self.crew.close()

@@ -43,8 +43,13 @@ def serve(
     open: Annotated[bool, typer.Option("--open", help="Ask for no key; only on this machine's own address.")] = False,
 ) -> None:
     """Serve the studio and releases over HTTP, with OpenAI's endpoints and Karat's own. The first start prints a key, once."""
-    from karat.app.serving.service import ServiceSettings
-    from karat.faces.http.serving import Address, serve
+    from karat.words.errors import SpecError
+
+    try:
+        from karat.app.serving.service import ServiceSettings
+        from karat.faces.http.serving import Address, serve
+    except ImportError as error:
+        raise SpecError(f"Serving needs a library that is not installed: {error.name}.", repair='pip install "karat[serve]".') from None
 
     face = face_of(context)
     settings = ServiceSettings(

@@ -5,11 +5,12 @@ import socket
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
-from karat.app.serving.service import ServiceSettings
+from karat.app.serving.service import Service, ServiceSettings
 from karat.faces.http.app import create_app
 from karat.words.errors import SpecError, StoreError
 from karat.words.specs import Spec
@@ -43,6 +44,18 @@ class Address(Spec):
                 raise SpecError(f"There is no file {file}.", repair="Check the path.")
 
 
+class OrderlyServer(uvicorn.Server):
+    """A server that says when it begins to end: it is no longer ready, and nobody who only watches keeps it waiting."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self.service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self.service.end_soon()
+
+
 def serve(settings: ServiceSettings, address: Address, *, said: Callable[[str, str], None], studio: bool = False) -> None:
     """Serve until asked to end, with or without the studio. `said` is told the address once it listens, and the first key when it is made.
 
@@ -74,7 +87,7 @@ def serve(settings: ServiceSettings, address: Address, *, said: Callable[[str, s
         said("key", first.secret)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again after an orderly end, which is no failure
         signal.signal(number, lambda number, frame: None)
-    uvicorn.Server(config).run(sockets=[listening])
+    OrderlyServer(config, app.state.service).run(sockets=[listening])
 
 
 def add_studio(app: FastAPI, *, secure: bool) -> None:

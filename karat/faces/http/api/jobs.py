@@ -67,7 +67,7 @@ async def cancel(id: str, service: Serving, caller: Anyone) -> JobView:
 
 @router.get("/{id}/events", response_class=StreamingResponse)
 async def events(id: str, service: Serving, caller: Anyone) -> StreamingResponse:
-    """Follow a job as server-sent events until it has ended; the last one is `ended`. Going away stops nothing."""
+    """Follow a job as server-sent events until it has ended, or the server does: `ended`, or `closing`. Going away stops nothing."""
     await service.job(caller, id)
     return stream(_told(service, caller, id), named=True)
 
@@ -76,3 +76,5 @@ async def _told(service: Service, caller: Caller, id: str) -> AsyncIterator[dict
     yield {"type": "job", **(await service.view(await service.job(caller, id))).model_dump(mode="json")}
     async for event in service.desk.events(id):
         yield {"type": event["kind"], **event}
+        if event["kind"] == "closing":
+            return
