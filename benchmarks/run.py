@@ -31,6 +31,7 @@ FULL = (
     ("preferences.py",),
     ("compression.py", "--minutes", "5"),
     ("text_autoencoder.py",),
+    *(("text_examples.py", task) for task in ("translate", "chat", "write")),
     *(("bits_per_byte.py", data, "--minutes", "2", "5") for data in ("topics", "quotes", "tang300")),
 )
 

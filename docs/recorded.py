@@ -4,6 +4,7 @@ A file holds rows: what was measured, on which data, by whom, in how many minute
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ TITLES = {
     "compression": "Compression",
     "sampling": "Sampling speed",
     "text generation": "Writing speed",
+    "text examples": "Examples of text, with what they wrote",
     "loop": "Overhead of the loop",
     "near duplicates": "Near duplicates of texts",
     "personal data": "Personal data",
@@ -82,7 +84,23 @@ def _tables(rows: list[dict[str, Any]]) -> list[str]:
             minutes = f"{_minutes(row):g}" if _minutes(row) else ""
             body.append([_contender(row), minutes, *(_interval(_scores(row).get(name)) for name in names)])
         lines += [*([f"### {data}", ""] if data else []), *table(["", "minutes", *names], body), "", _conditions(own), ""]
+        lines += [line for row in own for line in _outputs(row)]
     return lines[:-1]
+
+
+def _outputs(row: Mapping[str, Any]) -> list[str]:
+    """Give what was written, if that is recorded, beside what really stands there."""
+    if not row.get("outputs"):
+        return []
+    body = [[each["kind"], *(_shown(each[name]) for name in ("prompt", "written", "reference")), each["score"]] for each in row["outputs"]]
+    return [*table(["", "asked", "written", "really", "score"], body), ""]
+
+
+def _shown(text: str) -> str:
+    """Give a text in a cell, its first 200 characters on one line."""
+    line = " ".join(text.split())
+    cut = f"{line[:200]}…" if len(line) > 200 else line
+    return re.sub(r"([\\|<>*_`\[\]])", r"\\\1", cut) or "(nothing)"
 
 
 def _columns(rows: list[dict[str, Any]]) -> list[str]:
