@@ -140,6 +140,8 @@ def test_answers_stream_as_they_are(ai: openai.OpenAI) -> None:
     content = (whole.choices[0].logprobs and whole.choices[0].logprobs.content) or []
     assert content
     assert all(token.logprob <= 0 and len(token.top_logprobs) == 2 for token in content)
+    spelt = bytes(byte for token in content for byte in token.bytes or []).decode(errors="replace")
+    assert spelt == whole.choices[0].message.content
     chunks = list(ai.chat.completions.create(stream=True, stream_options={"include_usage": True}, **asked))
     assert chunks[0].choices[0].delta.role == "assistant"
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == whole.choices[0].message.content
@@ -385,6 +387,21 @@ def test_a_budget_is_reserved_and_settled(web: httpx.Client) -> None:
     refused = web.post("/v1/images/generations", json=asked, headers=poor)
     assert (refused.status_code, shape_of(refused)["code"]) == (429, "insufficient_quota")
     assert refused.headers["x-should-retry"] == "false"
+
+
+def test_who_asks_for_too_much_at_once_is_told_when_to_come_back(web: httpx.Client) -> None:
+    mine = key_for(web)
+    asked = {"kind": "generate", "spec": {"release": "shapes:live", "request": {"sampling": {"steps": 100_000}}}}
+    answers = [web.post("/api/jobs", json=asked, headers=mine) for _ in range(40)]
+    accepted = [answer.json()["job"]["id"] for answer in answers if answer.status_code == 202]
+    refused = [answer for answer in answers if answer.status_code != 202]
+    assert len(accepted) >= 32
+    assert refused
+    assert {(answer.status_code, answer.json()["error"]["code"]) for answer in refused} == {(429, "too-many")}
+    assert all(1 <= int(answer.headers["retry-after"]) <= 120 for answer in refused)
+    for id in accepted:
+        web.post(f"/api/jobs/{id}/cancel", headers=mine)
+    assert {ended(web, id)["state"] for id in accepted} == {"cancelled"}
 
 
 def test_every_call_is_in_the_audit_log(web: httpx.Client) -> None:

@@ -64,12 +64,22 @@ class Previewing(Event):
     picture: str
 
 
-class Piece(Spec):
-    """A token of a text: its bytes as far as they are text, its log-probability and those of the likeliest in its place."""
+class Spelt(Spec):
+    """A token as its bytes, which need not be whole characters, and its log-probability in its place."""
 
-    text: str
+    bytes: tuple[int, ...]
     logprob: float
-    likeliest: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def text(self) -> str:
+        return bytes(self.bytes).decode(errors="replace")
+
+
+class Piece(Spec):
+    """A token of a text, and the likeliest in its place."""
+
+    token: Spelt
+    likeliest: tuple[Spelt, ...] = ()
 
 
 class Said(Event):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from karat.app.serving.asking import Embedding, Piece, Said, Writing
+from karat.app.serving.asking import Embedding, Piece, Said, Spelt, Writing
 from karat.app.serving.doing import Bench, Done, doers
 from karat.app.serving.loaded import Loaded
 from karat.app.writing import TextDesk, WritingRequest, writes
@@ -54,11 +54,11 @@ class _Text:
 
 
 def _piece(writer: Writer, token: Token) -> Piece:
-    def said(id: int) -> str:
-        return writer.spelling[id].decode(errors="replace")
+    def spelt(id: int, logprob: float) -> Spelt:
+        return Spelt(bytes=tuple(writer.spelling[id]), logprob=logprob)
 
     assert token.logprob is not None
-    return Piece(text=said(token.id), logprob=token.logprob, likeliest=tuple((said(id), logprob) for id, logprob in token.likeliest))
+    return Piece(token=spelt(token.id, token.logprob), likeliest=tuple(spelt(*each) for each in token.likeliest))
 
 
 @doers.add("write")

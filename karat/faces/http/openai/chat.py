@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from karat.app.serving.asking import Passage, Piece, Said
+from karat.app.serving.asking import Passage, Piece, Said, Spelt
 from karat.app.serving.catalog import writing_of
 from karat.app.serving.service import Job, Service
 from karat.faces.http.auth import Creator, Serving
@@ -120,11 +120,11 @@ def _choice(text: dict[str, Any]) -> dict[str, Any]:
 def _logprobs(pieces: list[Piece]) -> dict[str, Any] | None:
     if not pieces:
         return None
-    return {"content": [{**_token(p.text, p.logprob), "top_logprobs": [_token(*each) for each in p.likeliest]} for p in pieces]}
+    return {"content": [{**_token(piece.token), "top_logprobs": [_token(each) for each in piece.likeliest]} for piece in pieces]}
 
 
-def _token(text: str, logprob: float) -> dict[str, Any]:
-    return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+def _token(spelt: Spelt) -> dict[str, Any]:
+    return {"token": spelt.text, "logprob": spelt.logprob, "bytes": list(spelt.bytes)}
 
 
 async def _streamed(service: Service, job: Job, body: ChatRequest, about: dict[str, Any]) -> AsyncIterator[dict[str, Any] | str]:

@@ -68,11 +68,11 @@ def _logprobs(pieces: list[Piece], start: int) -> dict[str, Any] | None:
         return None
     offsets = [start]
     for piece in pieces[:-1]:
-        offsets.append(offsets[-1] + len(piece.text))
+        offsets.append(offsets[-1] + len(piece.token.text))
     return {
-        "tokens": [piece.text for piece in pieces],
-        "token_logprobs": [piece.logprob for piece in pieces],
-        "top_logprobs": [dict(piece.likeliest) for piece in pieces],
+        "tokens": [piece.token.text for piece in pieces],
+        "token_logprobs": [piece.token.logprob for piece in pieces],
+        "top_logprobs": [{each.text: each.logprob for each in piece.likeliest} for piece in pieces],
         "text_offset": offsets,
     }
 
@@ -83,7 +83,7 @@ async def _streamed(service: Service, job: Job, body: CompletionRequest, about: 
         if isinstance(said, Said):
             opening = "" if said.index in begun else _opening(body, said.index)
             start = begun.setdefault(said.index, len(opening))
-            begun[said.index] = start + len(said.piece.text if said.piece else "")
+            begun[said.index] = start + len(said.piece.token.text if said.piece else "")
             if opening or said.text or said.piece or said.finish:
                 choice = {"text": opening + said.text, "index": said.index, "finish_reason": FINISH[said.finish] if said.finish else None}
                 logprobs = _logprobs([said.piece], start) if said.piece else None
