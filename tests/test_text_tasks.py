@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from statistics import mean
 
 import pytest
 
@@ -28,7 +29,7 @@ SENTENCES = [
     *(f"{who}喜欢的水果是{fruit}。" for who, fruit in zip(LIKES_FRUITS, FRUITS, strict=True)),
 ]
 HELD_OUT = ["我喜欢的颜色是蓝色。", "她喜欢的颜色是绿色。", "他喜欢的水果是西瓜。", "你喜欢的水果是苹果。"]
-"""What the checkpoint is chosen by: people and things that the sentences know, in other combinations."""
+"""People and things that the sentences know, in other combinations. They choose no checkpoint: so few choose by chance."""
 
 
 def last(events) -> Finished:
@@ -46,8 +47,8 @@ def ready(tmp_path_factory) -> Ready:
     source = last(import_source(store, folder / "favourites.jsonl")).result
     wish = SnapshotSpec.from_values({"sources": (source,), "fractions": {"train": 0.75, "validation": 0.25, "test": 0, "judge": 0}})
     snapshot = last(make_snapshot(store, wish)).result
-    changes = {"family.net.depth": 2, "family.net.dropout": 0.0}
-    spec = plan_run(store, snapshot, Dials.from_values({"family": "autoregressive", "size": "tiny", "steps": 160, "changes": changes}))
+    changes = {"family.net.depth": 2, "plan.weight_decay": 2.0, "plan.judged": 1}
+    spec = plan_run(store, snapshot, Dials.from_values({"family": "autoregressive", "size": "tiny", "steps": 120, "changes": changes}))
     return open_run(store, last(run(store, spec)).result)[1]
 
 
@@ -77,5 +78,6 @@ def test_the_model_says_how_little_it_expected_a_fruit_for_a_colour(ready):
         assert "".join(part.text for part in told.prompt) == prompt
         return told.answer[0].nats
 
-    for asked, right, wrong in (("颜色", "红色。", "西瓜。"), ("水果", "西瓜。", "红色。")):
-        assert first(f"姐姐喜欢的{asked}是", right) < first(f"姐姐喜欢的{asked}是", wrong) - 0.7
+    for asked, right, wrong in (("颜色", COLOURS, FRUITS), ("水果", FRUITS, COLOURS)):
+        expected, other = (mean(first(f"姐姐喜欢的{asked}是", thing) for thing in things) for things in (right, wrong))
+        assert expected < other - 0.3
