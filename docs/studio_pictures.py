@@ -28,8 +28,9 @@ def main() -> None:
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.folder or Path(scratch)
-        for event in run_demo(folder, minutes=given.minutes):
-            print(event.kind, end=" ", flush=True)
+        if not (folder / "contact-sheet.png").exists():
+            for event in run_demo(folder, minutes=given.minutes):
+                print(event.kind, end=" ", flush=True)
         OUT.mkdir(parents=True, exist_ok=True)
         with serving(folder / "store", "--open") as server, browsing(viewport=DESK) as page:
             Photographer(page, server.address).walk()
@@ -53,7 +54,7 @@ class Photographer:
 
     def walk(self) -> None:
         """Photograph every page in light and English; some in the dark, in Chinese, and on a phone."""
-        steps: list[Callable[[], None]] = [self.create, self.gallery, self.review, self.data, self.train, self.releases, self.value]
+        steps: list[Callable[[], None]] = [self.gallery, self.create, self.review, self.data, self.train, self.releases, self.value]
         for step in steps:
             step()
         self.at("/admin")
@@ -119,7 +120,7 @@ class Photographer:
         page.get_by_role("button", name="Show the plan").click()
         page.get_by_role("heading", name="The plan").wait_for()
         self.take("train")
-        self.at("/train").locator("a.card", has_text="finished").first.click()
+        self.at("/train").locator("a.card", has=page.locator(".pill.good")).first.click()
         page.get_by_role("img", name="Training loss").wait_for()
         self.take("run")
 

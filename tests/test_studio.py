@@ -68,7 +68,9 @@ def spoken() -> Iterator[tuple[str, str]]:
 def test_everything_is_said_in_both_languages() -> None:
     known = {text: place for text, place in spoken() if re.search(r"[a-z]{2}", text)}
     known |= dict.fromkeys([title for _, title, _ in WAYS if title], "frame")
-    known |= dict.fromkeys([*underway.NAMES.values(), *train.CHARTS.values(), *train.SIZES, *train.STATES, *TAGS], "constants")
+    known |= dict.fromkeys(
+        [*underway.NAMES.values(), *train.CHARTS.values(), *train.FIGURES.values(), *train.SIZES, *train.STATES, *TAGS], "constants"
+    )
     known |= dict.fromkeys([*REPAIRS, *REPAIRS.values()], "checks")
     assert not {text: place for text, place in known.items() if text not in CHINESE}
     for english, chinese in CHINESE.items():
@@ -116,6 +118,7 @@ def _open(page: Any, address: str, path: str) -> Any:
 
 @in_browser
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("chinese", [False, True], ids=["english", "chinese"])
 def test_the_whole_story(tmp_path: Path, chinese: bool) -> None:
     """Pictures come in, one is dropped, a model is trained and released, pictures are made, found and judged; then they have a cost."""
@@ -176,13 +179,13 @@ class Story:
         curve = page.get_by_role("img", name=self.say("Training loss")).locator("path[stroke='#b08d3c']").first
         curve.wait_for(state="attached")
         early = curve.get_attribute("d")
-        page.get_by_role("button", name=self.say("Measure and release")).wait_for(timeout=120_000)
+        page.get_by_role("button", name=self.say("Measure and release")).wait_for(timeout=240_000)
         assert curve.get_attribute("d") != early, "the curve has moved"
         assert page.get_by_alt_text(re.compile(self.say("Samples"))).first.is_visible()
 
     def release(self) -> None:
         self.press("Measure and release")
-        self.page.wait_for_url(re.compile(r"/releases\?of="), timeout=180_000)
+        self.page.wait_for_url(re.compile(r"/releases\?of="), timeout=240_000)
         self.page.get_by_label(self.say("Another name")).fill("shapes:live")
         self.press("Give it")
         self.page.get_by_text("shapes:live").first.wait_for()

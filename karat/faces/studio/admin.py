@@ -97,6 +97,6 @@ async def _calls(visit: Visit) -> None:
     with section(visit("Calls"), visit("The last {n}, newest first.", n=CALLS)):
         lines = []
         for call in await asyncio.to_thread(visit.service.store.calls.latest, limit=CALLS):
-            at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(call.at))
-            lines.append([at, call.who or "", f"{call.method} {call.path}", str(call.status), f"{1000 * call.seconds:,.0f} ms"])
+            at = time.strftime("%Y-%m-%d\u00a0%H:%M:%S", time.localtime(call.at))
+            lines.append([at, call.who or "", f"{call.method} {call.path}", str(call.status), f"{1000 * call.seconds:,.0f}\u00a0ms"])
         parts.rows([visit("When"), visit("Who"), visit("What"), visit("Answer"), visit("Time")], lines)

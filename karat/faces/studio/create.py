@@ -165,7 +165,7 @@ class _Drawing(_Asking):
             if self.sweep.value:
                 tag("h3", visit("Guidance {n}", n=f"{guidance:g}"))
             bar = ui.linear_progress(0, show_value=False).props(f'aria-label="{visit("Progress")}"')
-            place = parts.wall(side=132)
+            place = parts.wall(side=64 if self.sweep.value else 132)
         async for event in visit.service.desk.events(job.id):
             if event["kind"] == "progress":
                 figures = event["figures"]

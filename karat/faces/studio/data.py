@@ -176,7 +176,7 @@ def _snapshot(visit: Visit, one: Shelf, decided: dict[str, bool], under: UnderWa
     about = visit("A snapshot is cleaned, split and never changes. Models are trained on snapshots.")
     with section(visit("Snapshot"), about), block("line"):
         name = ui.input(visit("Name"), value=one.name.replace(" ", "-")[:40]).props("outlined dense").classes("grow")
-        test = ui.number(visit("Held out for the test, %"), value=18, min=5, max=50, step=1).props("outlined dense")
+        test = ui.number(visit("Held out for the test, %"), value=18, min=5, max=50, step=1).props("outlined dense").style("width:210px")
 
         @careful
         async def make() -> None:

@@ -24,6 +24,7 @@ FAMILIES = {
 }
 STATES = {"finished": "good", "training": "accent", "unfinished": ""}
 CHARTS = {"training": "Training loss", "held-out": "Held-out loss", "quality": "Distance from real samples"}
+FIGURES = {"condition-accuracy": "came out as asked", "copied": "suspiciously near a training sample"}
 EVERY = 2.0
 
 
@@ -135,7 +136,8 @@ async def _runs(visit: Visit) -> None:
                 with block("stack tight grow"):
                     tag("h3", f"{visit(line.family)} {line.folder[:8]}")
                     tag("span", " · ".join([*line.given, visit("{n} steps", n=f"{line.step:,}"), parts.day(line.at)]), "soft small num")
-                tag("span", visit(line.state), f"pill {STATES[line.state]}")
+                planned = line.state == "unfinished" and not line.step
+                tag("span", visit("planned" if planned else line.state), f"pill {STATES[line.state]}")
 
     def compare() -> None:
         folders = [folder for folder, wanted in chosen.items() if wanted]
@@ -240,8 +242,9 @@ class _Watching:
         self.numbers.clear()
         with self.numbers:
             figures = seen.line.figures
-            for name in [name for name in ("choice", "held-out loss") if name in figures]:
-                parts.figure(f"{figures[name]:.4g}", visit(name))
+            for name, words in FIGURES.items():
+                if name in figures:
+                    parts.figure(f"{figures[name]:.1%}", visit(words))
             if seen.line.seconds:
                 parts.figure(parts.seconds(visit, seen.line.seconds), visit("of training"))
 
