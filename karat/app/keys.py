@@ -150,6 +150,11 @@ class Keyring:
             raise UnknownKeyError("The key has ended.", repair="Ask an administrator for another.")
         return Caller(owner=key.owner, name=key.name, scopes=key.scopes, per_minute=key.per_minute, budget=key.budget)
 
+    def remembers(self, secret: str) -> bool:
+        """Say whether `caller` answers without asking the store."""
+        at, _ = self._known.get(_hash(secret), (-REMEMBERED, None))
+        return self._clock() - at < REMEMBERED
+
     def count(self, caller: Caller) -> None:
         """Take a call from what the caller may ask in a minute. Raises HastyError."""
         if caller.per_minute is None:

@@ -20,7 +20,7 @@ karat key --list"""
 
 def register(app: typer.Typer) -> None:
     app.command(epilog=SERVE_EPILOG)(serve)
-    app.command(epilog="karat worker --threads 2")(worker)
+    app.command(epilog="karat worker --memory 4096")(worker)
     app.command(epilog=KEY_EPILOG)(key)
 
 
