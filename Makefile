@@ -1,11 +1,13 @@
 # `make demo` and `make test` need nothing but Python 3.11 or newer with pip; they make .venv by themselves.
 PYTHON ?= python3
 BIN := .venv/bin
+CORE := .venv/.core
 STAMP := .venv/.installed
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
 .PHONY: demo test test-slow bench lint size docs clean
 
-demo: $(STAMP)
+demo: $(CORE)
 	$(BIN)/karat demo
 
 test: $(STAMP)
@@ -28,9 +30,13 @@ size:
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
 
-$(STAMP): pyproject.toml constraints.txt
+$(CORE): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) .
+	touch $@
+
+$(STAMP): $(CORE)
+	$(INSTALL) '.[dev]'
 	touch $@
 
 clean:
