@@ -122,7 +122,7 @@ def _open(page: Any, address: str, path: str) -> Any:
 @pytest.mark.parametrize("chinese", [False, True], ids=["english", "chinese"])
 def test_the_whole_story(tmp_path: Path, chinese: bool) -> None:
     """Pictures come in, one is dropped, a model is trained and released, pictures are made, found and judged; then they have a cost."""
-    pictures = draw_shapes(tmp_path / "pictures", count=90)
+    pictures = draw_shapes(tmp_path / "pictures", count=160)
     (pictures / "square" / "broken.png").write_bytes(b"no picture")
     archive = tmp_path / "shapes.zip"
     with zipfile.ZipFile(archive, "w") as file:
@@ -155,7 +155,7 @@ class Story:
     def bring(self, archive: Path) -> None:
         self.page.locator("input[type=file]").set_input_files(str(archive))
         self.page.wait_for_url(re.compile(r"/data\?of="))
-        self.page.get_by_text(self.say("{n} samples", n=91)).wait_for()
+        self.page.get_by_text(self.say("{n} samples", n=161)).wait_for()
 
     def check(self) -> None:
         self.press("Look for problems")

@@ -1,6 +1,7 @@
 """What is under way: a person's jobs that wait or run, with how far they are, until they end. They go on when the page is left."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from nicegui import ui
@@ -29,6 +30,7 @@ class UnderWay:
     def __init__(self, visit: Visit, kinds: Sequence[str], ended: Callable[[Job], Awaitable[None]]) -> None:
         self.visit, self.kinds, self.ended = visit, tuple(kinds), ended
         self.rows: dict[str, _Row] = {}
+        self.told, self.opened = set[str](), time.time()
         self.box = block("stack").props('role="status" aria-live="polite"')
         self.timer = ui.timer(EVERY, self.look)
 
@@ -36,10 +38,12 @@ class UnderWay:
         """Look at the queue once."""
         owner, queue = self.visit.caller.owner, self.visit.service.store.queue
         latest = await asyncio.to_thread(queue.latest, owner=owner, limit=LOOKED_AT)
-        going = {job.id: job for job in latest if job.kind in self.kinds and job.state not in ENDED}
+        own = [job for job in latest if job.kind in self.kinds]
+        going = {job.id: job for job in own if job.state not in ENDED}
         for id in [id for id in self.rows if id not in going]:
             self.rows.pop(id).card.delete()
-            job = await asyncio.to_thread(queue.get, id)
+        for job in [job for job in own if (job.ended or 0.0) >= self.opened and job.id not in self.told]:
+            self.told.add(job.id)  # some end between two looks and are never seen going
             self._tell(job)
             await self.ended(job)
         for id, job in going.items():
