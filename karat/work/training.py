@@ -103,14 +103,15 @@ class Run:
         return min(rise, (self.steps - self.step) / max(1, self.falls)) if falling and self.steps is not None else rise
 
     def settle(self) -> None:
-        """Fix the number of steps once a budget of minutes comes to the fall: as many as fit beside the judging."""
+        """Fix the number of steps once a budget of minutes comes to the fall: as many as fit beside the looks and the judging to come."""
         budget = 60 * (self.plan.minutes or 0)
         left = budget - self.clock.total
         if self.steps is not None or left > self.plan.decay * budget:
             return
         judging = self.plan.samples * self.clock.looking / max(1, self.clock.looked)
         self.judged = min(self.judged, max(1, int(MOST_JUDGING * left / max(judging, 1e-9))))
-        self.falls = max(1, round((left - self.judged * judging) / (self.clock.stepping / self.step)))
+        looking = self.clock.looking / max(1, self.checked) * (1 + self.plan.checks * left / budget)
+        self.falls = max(1, round((left - self.judged * judging - looking) / (self.clock.stepping / self.step)))
         self.steps = self.step + self.falls
 
     def judged_steps(self) -> set[int]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-LOOK = "image-1"
+LOOK = "image-2"
 SIDE = 16
 MAX_PIXELS = 100_000_000
 MEMORY = 4 << 30
