@@ -40,6 +40,7 @@ SPECS = {
         "MaskedOptions",
         "AutoencoderOptions",
         "PretrainedOptions",
+        "Lora",
     ),
     "Nets": ("ConvnetSpec", "TransformerSpec"),
     "Sampling": (
