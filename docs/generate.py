@@ -54,7 +54,7 @@ SPECS = {
     ),
     "Data": ("ImportOptions", "SnapshotSpec", "CheckPolicy", "Fractions", "Sample", "Passage", "Turn"),
     "Codecs and augmentation": ("ImageOptions", "TextOptions", "LabelOptions", "NumbersOptions", "LatentState", "AugmentSpec"),
-    "Measuring": ("EvaluatingOptions", "EvaluationOptions", "JudgeOptions", "OriginalityOptions", "NetworkOptions"),
+    "Measuring": ("EvaluatingOptions", "EvaluationOptions", "TextMeasuring", "JudgeOptions", "OriginalityOptions", "NetworkOptions"),
 }
 """The specs that a user may write or read, by subject."""
 
