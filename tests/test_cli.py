@@ -43,7 +43,8 @@ def test_every_command_and_option_is_explained() -> None:
         return [each for word, command in below.items() for each in commands(command, f"{name} {word}")]
 
     found = commands(typer.main.get_command(app), "karat")
-    assert ("karat train" in dict(found)) and len(dict(found)) == len(found)
+    assert "karat train" in dict(found)
+    assert len(dict(found)) == len(found)
     for name, command in found:
         assert command.help, name  # type: ignore[attr-defined]
         assert command.epilog, f"{name} shows no example"  # type: ignore[attr-defined]
