@@ -211,6 +211,11 @@ class Service:
         """Wait for a job and give its result; who stops waiting cancels it. Raises FailedError with the job's own error."""
         return result_of([event async for event in self.events(job)][-1])
 
+    async def left(self, job: Job) -> None:
+        """Stop a job that nobody waits for any more."""
+        if (await asyncio.to_thread(self.store.queue.get, job.id)).state not in ENDED:
+            await self.desk.cancel(job.id)
+
     async def events(self, job: Job) -> AsyncIterator[dict[str, Any]]:
         """Give what happens to a job for somebody who waits for it: when they go away before its end, it is cancelled."""
         ended = False

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from karat.faces.http.errors import body_of
 from karat.words.errors import KaratError
@@ -47,13 +48,30 @@ async def _left(request: Request) -> None:
         continue
 
 
-def stream(events: AsyncIterator[dict[str, Any] | str], *, named: bool = False) -> StreamingResponse:
+def stream(
+    events: AsyncIterator[dict[str, Any] | str], *, named: bool = False, left: Callable[[], Awaitable[None]] | None = None
+) -> StreamingResponse:
     """Give events as server-sent ones; with `named`, each has its `type` as its event's name. A text is sent as it is.
 
-    An error on the way is the last event.
+    An error on the way is the last event. `left` is called in the end, even for a client that left before the first event was asked for.
     """
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(_lines(events, named), media_type="text/event-stream", headers=headers)
+    return _Stream(_lines(events, named), left, headers)
+
+
+class _Stream(StreamingResponse):
+    """A stream that says when it is over, however that comes."""
+
+    def __init__(self, lines: AsyncIterator[str], left: Callable[[], Awaitable[None]] | None, headers: Mapping[str, str]) -> None:
+        super().__init__(lines, media_type="text/event-stream", headers=headers)
+        self._left = left
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if self._left is not None:
+                await asyncio.shield(asyncio.ensure_future(self._left()))
 
 
 async def _lines(events: AsyncIterator[dict[str, Any] | str], named: bool) -> AsyncIterator[str]:

@@ -101,7 +101,7 @@ async def chat(body: ChatRequest, request: Request, service: Serving, caller: Cr
     job = await service.submit(caller, spec, lane="interactive")
     about = {"id": f"chatcmpl-{job.id}", "created": int(time.time()), "model": body.model}
     if body.stream:
-        return stream(_streamed(service, job, body, {**about, "object": "chat.completion.chunk"}))
+        return stream(_streamed(service, job, body, {**about, "object": "chat.completion.chunk"}), left=lambda: service.left(job))
     result = await while_there(request, service.done(job))
     choices = [_choice(text) for text in result["texts"]]
     return {**about, "object": "chat.completion", "choices": choices, "usage": usage_of(result)}

@@ -46,7 +46,7 @@ async def complete(body: CompletionRequest, request: Request, service: Serving, 
     job = await service.submit(caller, spec, lane="interactive")
     about = {"id": f"cmpl-{job.id}", "object": "text_completion", "created": int(time.time()), "model": body.model}
     if body.stream:
-        return stream(_streamed(service, job, body, about))
+        return stream(_streamed(service, job, body, about), left=lambda: service.left(job))
     result = await while_there(request, service.done(job))
     return {**about, "choices": [_choice(body, text) for text in result["texts"]], "usage": usage_of(result)}
 

@@ -51,7 +51,7 @@ async def generations(body: ImageRequest, request: Request, service: Serving, ca
     job = await _submitted(service, caller, body, offer)
     shape = f"{offer.width}x{offer.height}"
     if body.stream:
-        return stream(_streamed(service, job, body, shape), named=True)
+        return stream(_streamed(service, job, body, shape), named=True, left=lambda: service.left(job))
     result = await while_there(request, service.done(job))
     data = await asyncio.to_thread(_data, service, result, body, str(request.base_url))
     return {"created": int(time.time()), "data": data, "output_format": "png", "size": shape, "job": job.id, "usage": _usage(result)}
