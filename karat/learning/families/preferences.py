@@ -84,8 +84,7 @@ class Contrast:
         self.family, self.options = family, options
 
     def loss(self, turn: str, x: Tensor, given: Given, generator: torch.Generator) -> Loss:
-        found = self.held_out(x, given, generator)
-        return _total(found, self.options.likelihood)
+        return _total(self.held_out(x, given, generator), self.options.likelihood)
 
     def held_out(self, x: Tensor, given: Given, generator: torch.Generator) -> dict[str, Tensor]:
         """Give the loss of each pair beside the start's, whether its verdict is agreed with, and the nats of a chosen id."""
@@ -108,8 +107,7 @@ class Prospect:
         self.family, self.options = family, options
 
     def loss(self, turn: str, x: Tensor, given: Given, generator: torch.Generator) -> Loss:
-        found = self.held_out(x, given, generator)
-        return _total(found, self.options.likelihood)
+        return _total(self.held_out(x, given, generator), self.options.likelihood)
 
     def held_out(self, x: Tensor, given: Given, generator: torch.Generator) -> dict[str, Tensor]:
         """Give the loss of each thumb beside the start's, whether it is agreed with, and the nats of a liked id."""
