@@ -12,16 +12,19 @@ import pytest
 from shell import draw_shapes
 from studio import CHROMIUM, NAME, PASSWORD, Served, browsing, serving
 
+from karat.app.chain import find
 from karat.app.people import People
+from karat.app.releasing import remember
 from karat.app.verdicts import Verdict, judge
-from karat.faces.studio import train, underway
+from karat.faces.studio import review, train, underway
 from karat.faces.studio.chinese import CHINESE
 from karat.faces.studio.frame import WAYS
 from karat.faces.studio.mounting import PAGES
-from karat.faces.studio.review import TAGS
 from karat.faces.studio.words import said
 from karat.material.data.policy import REPAIRS
+from karat.material.releases import SigningKey, write_release
 from karat.store.store import Store
+from karat.words.specs import canonical
 
 STUDIO = Path(train.__file__).parent
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
@@ -33,16 +36,33 @@ NAMELESS = """() => [...document.querySelectorAll('button, a[href], input, texta
 
 
 @pytest.fixture
-def served(chain: Path, tmp_path: Path) -> Iterator[Served]:
-    """Serve a store that the whole chain has been through, in which Ann administers."""
+def store(chain: Path, tmp_path: Path) -> Iterator[Store]:
+    """Give a store that the whole chain has been through, in which Ann administers."""
     shutil.copytree(chain / "store", tmp_path / "store", symlinks=True)
     store = Store.open(tmp_path / "store")
     People(store).add(NAME, PASSWORD, "admin")
     evil = Verdict(judgement="reject", by="<b>bob</b>", at=1.0, note="<img src=x onerror=alert(1)>", tags=("<script>alert(2)</script>",))
     judge(store, [store.find("asset")[0].id], evil)
+    yield store
     store.close()
-    with serving(tmp_path / "store", "--workers", "0") as server:
+
+
+@pytest.fixture
+def served(store: Store) -> Iterator[Served]:
+    with serving(store.folder, "--workers", "0") as server:
         yield server
+
+
+def rival(store: Store) -> str:
+    """Put a second release of the same run on the chain, with an asset for each one of the first, of the same request."""
+    run = find(store, "latest", "run")
+    parts = {"spec.json": canonical(run.spec), "model.safetensors": store.path(run.made or ""), "card.md": b"# Rival"}
+    place = store.folder / "rival.karat"
+    write_release(place, parts, key=SigningKey.at(store.folder), facts={"title": "Rival"})
+    release = remember(store, place)
+    for asset in store.find("asset"):
+        store.record("asset", made=asset.made, made_from=[release], spec=asset.spec, facts=asset.facts)
+    return release
 
 
 def sign_in(page: Any, address: str, *, chinese: bool = False, key: str | None = None) -> None:
@@ -69,8 +89,9 @@ def test_everything_is_said_in_both_languages() -> None:
     known = {text: place for text, place in spoken() if re.search(r"[a-z]{2}", text)}
     known |= dict.fromkeys([title for _, title, _ in WAYS if title], "frame")
     known |= dict.fromkeys(
-        [*underway.NAMES.values(), *train.CHARTS.values(), *train.FIGURES.values(), *train.SIZES, *train.STATES, *TAGS], "constants"
+        [*underway.NAMES.values(), *train.CHARTS.values(), *train.FIGURES.values(), *train.SIZES, *train.STATES], "constants"
     )
+    known |= dict.fromkeys([*review.TAGS, *review.WAYS.values(), *review.ABOUT.values(), *review.AGREED], "review")
     known |= dict.fromkeys([*REPAIRS, *REPAIRS.values()], "checks")
     assert not {text: place for text, place in known.items() if text not in CHINESE}
     for english, chinese in CHINESE.items():
@@ -114,6 +135,55 @@ def _open(page: Any, address: str, path: str) -> Any:
     page.get_by_role("heading", level=1).wait_for()
     page.wait_for_load_state("load")
     return page
+
+
+@in_browser
+def test_pairs_are_judged_blind_by_the_keyboard(served: Served, store: Store) -> None:
+    """Two releases made something from the same seeds; nothing says which made what, and what was shown where is kept."""
+    sides = {store.find("release")[0].id, rival(store)}
+    total = len(store.find("asset")) // 2
+    keys = {"ArrowLeft": "first", "ArrowRight": "second", "ArrowDown": "tie", "1": "first", "2": "second", "0": "tie"}
+    assert total == len(keys)
+    with browsing() as page:
+        sign_in(page, served.address)
+        _open(page, served.address, "/review?mode=pairs")
+        for place, key in enumerate(keys):
+            page.get_by_text(f"{place + 1} of {total}", exact=True).wait_for()
+            shown = page.locator("#content").inner_text()
+            assert "Rival" not in shown
+            assert "Shapes" not in shown
+            assert page.locator(".big img").count() == 2
+            page.keyboard.press(key)
+        page.get_by_text("No pairs left").wait_for()
+        told = [each for each in store.find("verdict", newest_first=False) if each.spec["judgement"] == "prefer"]
+        assert [each.spec["prefers"] for each in told] == list(keys.values())
+        assert [each.spec["position"] for each in told] == list(range(total))
+        stood = [[store.get(asset) for asset in each.made_from] for each in told]
+        assert all({asset.made_from[0] for asset in two} == sides and two[0].spec == two[1].spec for two in stood)
+        assert {two[0].made_from[0] for two in stood} == sides, "each stood first at times"
+        _open(page, served.address, "/review?mode=together")
+        page.get_by_role("cell", name="Rival").wait_for()
+        page.get_by_text("Nothing has been judged by two people yet.").first.wait_for()
+
+
+@in_browser
+def test_gold_items_are_marked_by_an_administrator_and_judged_unknowingly(served: Served) -> None:
+    with browsing() as page:
+        sign_in(page, served.address)
+        asset = page.locator("a.tile").first.get_attribute("href")
+        _open(page, served.address, asset)
+        page.get_by_role("combobox", name="Gold item: the right verdict").click()
+        page.get_by_role("option", name="reject").click()
+        page.get_by_text("Reviewers are not told").wait_for()
+        _open(page, served.address, "/review")
+        total = int(page.locator(".place").inner_text().split()[-1])
+        for place in range(total):
+            page.get_by_text(f"{place + 1} of {total}", exact=True).wait_for()
+            assert "gold" not in page.locator("#content").inner_text().lower()
+            page.keyboard.press("r")
+        page.get_by_text("Nothing to review").wait_for()
+        _open(page, served.address, "/review?mode=together")
+        page.get_by_role("row", name="Ann 1 1 100%").wait_for()
 
 
 @in_browser

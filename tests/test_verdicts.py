@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shell import Shell
 
 from karat.app import verdicts
-from karat.app.verdicts import Verdict
+from karat.app.verdicts import Gold, Verdict
 from karat.material.metrics.agreement import agreement, standings
 from karat.store.store import Store
 from karat.words.errors import DataError, SpecError
@@ -123,17 +123,35 @@ def test_a_verdict_that_makes_no_sense_is_refused(store: Store) -> None:
 
 def test_a_queue_is_of_ones_own_and_has_gold_in_it(store: Store) -> None:
     golden = assets(store)[3]
-    verdicts.mark_gold(store, golden, "reject", by="lead")
+    verdicts.mark_gold(store, golden, Gold(expected="accept", by="lead", at=1.0))
+    verdicts.mark_gold(store, golden, Gold(expected="reject", by="lead", at=2.0))
+    assert verdicts.gold_of(store, golden) == "reject"
     queue = verdicts.to_review(store, "ann", seed=1)
     assert sorted(queue) == sorted(assets(store))
-    assert queue.index(golden) == 9
+    assert golden in queue[:10]
+    places = {verdicts.to_review(store, by, seed=1).index(golden) for by in "abcdefgh"}
+    assert len(places) > 3, "nobody can count to it"
     assert queue == verdicts.to_review(store, "ann", seed=1)
     assert queue != verdicts.to_review(store, "bob", seed=1)
     verdicts.judge(store, [queue[0]], said("accept", position=0))
-    assert verdicts.to_review(store, "ann", seed=1)[:8] == queue[1:9]
+    assert verdicts.to_review(store, "ann", seed=1) == queue[1:]
     verdicts.judge(store, [golden], said("reject"))
     verdicts.judge(store, [golden], said("accept", "bob"))
     assert [(line.by, line.right, line.judged) for line in verdicts.gold(store)] == [("ann", 1, 1), ("bob", 0, 1)]
+    verdicts.mark_gold(store, golden, Gold(expected=None, by="lead", at=3.0))
+    assert verdicts.gold(store) == []
+    assert verdicts.gold_of(store, golden) is None
+
+
+def test_gold_items_come_among_others_or_not_at_all(store: Store) -> None:
+    every = assets(store)
+    for at, asset in enumerate(every[:6]):
+        verdicts.mark_gold(store, asset, Gold(expected="accept", by="lead", at=at))
+    queue = verdicts.to_review(store, "ann")
+    assert len(queue) in (11, 12), "ten others, and a gold item for each ten begun"
+    for asset in [id for id in queue if id not in every[:6]]:
+        verdicts.judge(store, [asset], said("accept"))
+    assert verdicts.to_review(store, "ann") == [], "nothing but gold would give it away"
 
 
 def test_pairs_are_blind_and_of_one_request(store: Store) -> None:
@@ -147,8 +165,13 @@ def test_pairs_are_blind_and_of_one_request(store: Store) -> None:
         better = "first" if store.get(pair.first).made_from[0] == two else "second"
         verdicts.judge(store, [pair.first, pair.second], said("prefer", prefers=better))
     assert verdicts.pairs(store, "ann", (one, two), seed=3) == []
+    for pair in verdicts.pairs(store, "bob", (one, two), seed=3):
+        better = "first" if store.get(pair.first).made_from[0] == two else "second"
+        verdicts.judge(store, [pair.first, pair.second], said("prefer", "bob", prefers=better))
+    assert verdicts.agreed_on_pairs(store).alpha == pytest.approx(1), "wherever each stood"
+    assert verdicts.agreed_on_pairs(store).units == 8
     best, worst = verdicts.preferred(store)
-    assert (best.name, worst.name, best.compared) == (two, one, 8)
+    assert (best.name, worst.name, best.compared) == (two, one, 16)
     with pytest.raises(SpecError):
         verdicts.pairs(store, "ann", (one, one))
 

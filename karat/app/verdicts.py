@@ -1,11 +1,13 @@
 """Verdicts: what people say of assets, each a record on the chain, and what all of them say together.
 
 Who reviews sees assets in an order of their own, drawn from a seed; of two that are compared, which stands first is drawn as well, and
-nobody is told which release made it. Gold items are assets whose right verdict is known; they stand among the others unmarked.
+nobody is told which release made it. Gold items are assets whose right verdict is known; they stand among the others unmarked, one at a
+drawn place among each ten, and only administrators see who judged them how.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count, islice
 from typing import Any, Literal
 
 from pydantic import Field
@@ -19,15 +21,19 @@ from karat.words.errors import SpecError
 from karat.words.specs import Spec, digest_of
 
 __all__ = [
+    "Gold",
     "GoldLine",
     "Pair",
     "Verdict",
     "agreed",
+    "agreed_on_pairs",
     "gold",
+    "gold_of",
     "judge",
     "mark_gold",
     "pairs",
     "preferred",
+    "state_of",
     "states",
     "to_review",
     "verdicts_of",
@@ -40,7 +46,8 @@ DECIDING = {"reject": "rejected", "edit": "edited", "accept": "accepted"}
 MOST = 1_000_000
 LOOKED_AT = 2_000
 """The newest assets, among which a queue is drawn."""
-GOLD_EVERY = 10
+TEN = 10
+"""Assets among which one is a gold item."""
 
 
 class Verdict(Spec):
@@ -66,6 +73,14 @@ class Pair(Spec):
 
     first: str
     second: str
+
+
+class Gold(Spec):
+    """An asset's right verdict, by who knows it; None: it is no gold item any more."""
+
+    expected: Literal["accept", "reject", "edit"] | None
+    by: str = Field(min_length=1, max_length=100)
+    at: float
 
 
 class GoldLine(Spec):
@@ -101,7 +116,13 @@ def states(store: Store) -> dict[str, State]:
     return {asset: _state(words) for asset, words in _last_words(store).items()}
 
 
-def _state(words: dict[str, str]) -> State:
+def state_of(store: Store, asset: str) -> State:
+    """Give what the reviewers of one asset say together."""
+    words = {said.by: said.judgement for said in verdicts_of(store, asset) if said.judgement in DECIDING}
+    return _state(words) if words else "open"
+
+
+def _state(words: Mapping[str, str]) -> State:
     counts = Counter(words.values()).most_common(2)
     return "disputed" if len(counts) > 1 and counts[0][1] == counts[1][1] else _decided(counts[0][0])
 
@@ -123,9 +144,14 @@ def _records(store: Store) -> list[Record]:
     return store.find("verdict", limit=MOST, newest_first=False)
 
 
-def mark_gold(store: Store, ref: str, expected: Literal["accept", "reject", "edit"], *, by: str) -> str:
-    """Let an asset be a gold item: reviewers are expected to judge it so."""
-    return store.record("gold", made_from=[find(store, ref, "asset").id], spec={"expected": expected, "by": by})
+def mark_gold(store: Store, ref: str, known: Gold) -> str:
+    """Let an asset be a gold item: reviewers are expected to judge it so. The last word counts."""
+    return store.record("gold", made_from=[find(store, ref, "asset").id], spec=known)
+
+
+def gold_of(store: Store, ref: str) -> str | None:
+    """Give how reviewers are expected to judge an asset; None where it is no gold item."""
+    return _gold(store).get(find(store, ref, "asset").id)
 
 
 def gold(store: Store) -> list[GoldLine]:
@@ -140,27 +166,33 @@ def gold(store: Store) -> list[GoldLine]:
 
 
 def _gold(store: Store) -> dict[str, str]:
-    return {record.made_from[0]: record.spec["expected"] for record in store.find("gold", limit=MOST, newest_first=False)}
+    """Give the gold items, each with the verdict that is expected."""
+    said = sorted(store.find("gold", limit=MOST), key=lambda record: record.spec["at"])
+    last = {record.made_from[0]: record.spec["expected"] for record in said}
+    return {asset: expected for asset, expected in last.items() if expected is not None}
 
 
 def to_review(store: Store, by: str, *, release: str | None = None, seed: int = 0, limit: int = 50) -> list[str]:
     """Give the assets that somebody has not decided on yet, in an order drawn from the seed, a gold item among each ten."""
     words, known_gold = _last_words(store), _gold(store)
-    waiting = [id for id in _newest(store, release) if by not in words.get(id, {})]
+    ordinary = _drawn((id for id in _newest(store, release) if id not in known_gold and by not in words.get(id, {})), [seed, by])
     own_gold = _drawn((id for id in known_gold if by not in words.get(id, {})), [seed, by])
-    ordinary = _drawn((id for id in waiting if id not in known_gold), [seed, by])
-    return _among(ordinary, own_gold)[:limit]
+    done = sum(by in said for said in words.values())
+    return _among(ordinary, own_gold, done, [seed, by])[:limit]
 
 
-def _among(ordinary: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Let a gold item follow each nine others, and the rest of them the end."""
+def _among(ordinary: Sequence[str], known: Sequence[str], done: int, seed: Sequence[Any]) -> list[str]:
+    """Let a gold item stand at a drawn place of each ten that a reviewer judges, `done` of which are behind; none where nothing is left."""
     found: list[str] = []
-    rest = iter(known)
-    for place, id in enumerate(ordinary, 1):
+    rest, golden = iter(ordinary), iter(known)
+    for place in count(done) if ordinary else ():
+        ten, within = divmod(place, TEN)
+        due = int(digest_of([*seed, "gold", ten])[:8], 16) % TEN
+        id = (next(golden, None) if within == due else None) or next(rest, None)
+        if id is None:
+            return [*found, *islice(golden, within < due)]
         found.append(id)
-        if place % (GOLD_EVERY - 1) == 0:
-            found += [each for each in [next(rest, None)] if each is not None]
-    return [*found, *rest]
+    return found
 
 
 def pairs(store: Store, by: str, releases: tuple[str, str], *, seed: int = 0, limit: int = 50) -> list[Pair]:
@@ -196,6 +228,19 @@ def agreed(store: Store, *, seed: int = 0) -> Agreement:
     """Say how far reviewers agree whether to reject, edit or accept, in this order. Raises DataError where nobody judged the same."""
     units = [list(words.values()) for words in _last_words(store).values()]
     return agreement(units, scale=tuple(DECIDING), level="ordinal", seed=seed)
+
+
+def agreed_on_pairs(store: Store, *, seed: int = 0) -> Agreement:
+    """Say how far reviewers agree which of two is better, wherever each one stood. Raises DataError where nobody judged the same pair."""
+    words: dict[frozenset[str], dict[str, str]] = {}
+    for record in sorted(_records(store), key=lambda record: record.spec["at"]):
+        if record.spec["judgement"] == "prefer":
+            one, other = record.made_from
+            better = {"first": one, "second": other, "tie": "tie"}[record.spec["prefers"]]
+            side = better if better == "tie" else ("one", "other")[better != min(one, other)]
+            words.setdefault(frozenset((one, other)), {})[record.spec["by"]] = side
+    units = [list(said.values()) for said in words.values()]
+    return agreement(units, scale=("one", "tie", "other"), level="ordinal", seed=seed)
 
 
 def preferred(store: Store, *, thing_of: Callable[[Record], str] | None = None) -> list[Standing]:

@@ -7,7 +7,7 @@ from karat.app.assets import file_of as file_of_asset
 from karat.app.provenance import Story, story
 from karat.app.verdicts import states
 from karat.faces.studio import parts
-from karat.faces.studio.judging import decide
+from karat.faces.studio.judging import decide, gold_choice
 from karat.faces.studio.parts import block, careful, heading, section, tag
 from karat.faces.studio.visit import Visit, address
 
@@ -107,6 +107,8 @@ async def _one(visit: Visit, told: Story) -> None:
                 tag("div", content.decode("utf-8", "replace"), "card prose")
             if visit.may("review"):
                 _judge(visit, line.id)
+            if visit.may("admin"):
+                await gold_choice(visit, line.id)
             for verdict in told.verdicts:
                 words = [visit(verdict.judgement), *verdict.tags, verdict.note, verdict.by, parts.day(verdict.at)]
                 tag("span", " · ".join(word for word in words if word), "soft small")

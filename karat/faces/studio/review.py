@@ -1,4 +1,7 @@
-"""Review: one asset after the other by the keyboard, or two beside each other of which nobody says which model made them."""
+"""Review: one asset after the other by the keyboard, or two beside each other of which nobody says which model made them.
+
+What all reviewers say together stands on a page of its own, since it would tell a reviewer what to say.
+"""
 
 import time
 from collections.abc import Sequence
@@ -7,7 +10,7 @@ from nicegui import events, ui
 
 from karat.app.assets import asset as asset_line
 from karat.app.assets import file_of
-from karat.app.verdicts import Pair, agreed, gold, pairs, preferred, to_review
+from karat.app.verdicts import Pair, agreed, agreed_on_pairs, gold, pairs, preferred, to_review
 from karat.faces.studio import parts
 from karat.faces.studio.judging import decide
 from karat.faces.studio.parts import block, careful, heading, section, tag
@@ -15,27 +18,38 @@ from karat.faces.studio.visit import Visit, address
 from karat.words.errors import KaratError
 
 KEYS = {"a": "accept", "r": "reject", "e": "edit"}
-SIDES = {"1": "first", "2": "second", "0": "tie"}
+SIDES = {"1": "first", "2": "second", "0": "tie", "ArrowLeft": "first", "ArrowRight": "second", "ArrowDown": "tie"}
+WAYS = {"": "One by one", "pairs": "Blind pairs", "together": "What all say"}
+ABOUT = {
+    "": "Can it be used?",
+    "pairs": "Which is better? Nobody says who made them.",
+    "together": "How far reviewers agree, and what they prefer.",
+}
+AGREED = {
+    "Krippendorff's alpha, {low} to {high}; {n} assets judged by two or more": agreed,
+    "on blind pairs: Krippendorff's alpha, {low} to {high}; {n} pairs judged by two or more": agreed_on_pairs,
+}
 TAGS = ("blurred", "deformed", "off topic", "wrong colour", "cut off", "duplicate", "unsafe", "text in it", "other")
 LONGEST = 300.0
 """Seconds after which a reviewer is taken to have left the desk; longer looks count as this."""
 
 
 async def build(visit: Visit) -> None:
-    """Show the queue, or blind pairs."""
+    """Show the queue, blind pairs, or what all reviewers say together."""
     named = await visit.of(lambda store: visit.service.catalog.all())
     releases = {each.offer.id: each.offer.title for each in named}
-    blind = visit.query.get("mode") == "pairs"
-    with heading(visit("Review"), visit("Which is better? Nobody says who made them.") if blind else visit("Can it be used?")):
-        other = address("/review") if blind else address("/review", mode="pairs")
-        parts.link(visit("One by one") if blind else visit("Blind pairs"), other, "q-btn plain").style(
-            "display:inline-flex;align-items:center"
-        )
-    if blind:
+    mode = visit.query.get("mode", "")
+    with heading(visit("Review"), visit(ABOUT.get(mode, ABOUT[""]))):
+        for other, words in WAYS.items():
+            if other != mode:
+                way = parts.link(visit(words), address("/review", mode=other), "q-btn plain")
+                way.style("display:inline-flex;align-items:center")
+    if mode == "together":
+        await _together(visit, releases)
+    elif mode == "pairs":
         await _Pairs(visit, releases).show()
     else:
         await _Queue(visit).show()
-    await _together(visit, releases)
 
 
 class _Desk:
@@ -139,7 +153,7 @@ class _Pairs(_Desk):
         if len(ids) < 2:
             parts.empty(visit("Two releases are needed"), visit("Pairs compare what two releases made."), visit("Releases"), "/releases")
             return
-        with block("line"):
+        with ui.expansion(visit("Whose work is compared")).props("dense"), block("line"):
             self.sides = [ui.select(self.releases, value=id).props("outlined dense").classes("grow") for id in ids[:2]]
         for side, words in zip(self.sides, (visit("One release"), visit("The other release")), strict=True):
             side.props(f'aria-label="{words}"').on_value_change(careful(self._begin))
@@ -165,15 +179,15 @@ class _Pairs(_Desk):
             tag("span", visit("{n} of {total}", n=self.place + 1, total=len(self.pairs)), "soft small num place")
             pair = self.pairs[self.place]
             with block("half"):
-                for id, key, name in ((pair.first, "1", "This one"), (pair.second, "2", "That one")):
+                for id, key, name in ((pair.first, "← 1", "This one"), (pair.second, "→ 2", "That one")):
                     with block("stack"):
                         await self.picture(id)
                         self._choice(key, visit(name))
-            self._choice("0", visit("No difference"))
+            self._choice("↓ 0", visit("No difference"))
         self.since = time.monotonic()
 
     def _choice(self, key: str, words: str) -> None:
-        with parts.plain(words, careful(lambda: self._say(SIDES[key]))):
+        with parts.plain(words, careful(lambda: self._say(SIDES[key[-1]]))):
             tag("kbd", key).style("margin-left:10px")
 
     async def _key(self, event: events.KeyEventArguments) -> None:
@@ -195,27 +209,15 @@ class _Pairs(_Desk):
 
 
 async def _together(visit: Visit, releases: dict[str, str]) -> None:
-    """Say what all reviewers say together: agreement, gold items, preferences."""
+    """Say what all reviewers say together: agreement, preferences and, to administrators, how they judged the gold items."""
     with block("half"):
         with section(visit("Agreement between reviewers")):
-            try:
-                found = await visit.of(agreed)
-                value = f"{found.alpha:.2f}"
-                words = visit(
-                    "Krippendorff's alpha, {low} to {high}; {n} assets judged by two or more",
-                    low=f"{found.low:.2f}",
-                    high=f"{found.high:.2f}",
-                    n=found.units,
-                )
-                parts.figure(value, words)
-            except KaratError as error:
-                tag("p", visit(error.problem), "soft small")
-            for line in await visit.of(gold):
-                tag(
-                    "span",
-                    visit("{who}: {right} of {n} gold items as expected", who=line.by, right=line.right, n=line.judged),
-                    "soft small",
-                )
+            for words, of in AGREED.items():
+                try:
+                    found = await visit.of(of)
+                    parts.figure(f"{found.alpha:.2f}", visit(words, low=f"{found.low:.2f}", high=f"{found.high:.2f}", n=found.units))
+                except KaratError as error:
+                    tag("p", visit(error.problem), "soft small")
         with section(visit("Preference")):
             try:
                 standing = await visit.of(preferred)
@@ -229,3 +231,9 @@ async def _together(visit: Visit, releases: dict[str, str]) -> None:
                 )
             except KaratError as error:
                 tag("p", visit(error.problem), "soft small")
+    if visit.may("admin"):
+        about = visit("Assets whose right verdict is known stand unmarked among the others. Mark some in the gallery.")
+        with section(visit("Gold items"), about):
+            lines = [[line.by, str(line.judged), str(line.right), f"{line.right / line.judged:.0%}"] for line in await visit.of(gold)]
+            heads = [visit("Reviewer"), visit("Judged"), visit("As expected"), ""]
+            parts.rows(heads, lines) if lines else tag("p", visit("Nobody has judged a gold item yet."), "soft small")
