@@ -3,7 +3,8 @@
     python benchmarks/quality.py digits --minutes 1 3
     python benchmarks/quality.py emoji --minutes 5 20 --only karat:diffusion pythae_vae
 
-Each contender is a process of its own, one after the other, two threads each. The judge, the splits and the samples' conditions come from
+Each contender is a process of its own, one after the other, two threads each (or one, for twice the time, where a machine cannot be had
+alone). The judge, the splits and the samples' conditions come from
 one snapshot; peers see its training part alone. Karat's judging of checkpoints is switched off, so that all the time goes into training, as
 with the peers. Results go to `benchmarks/results/`, one JSON file for each data set, contenders replaced as they are run again.
 """
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[*(f"karat:{family}" for family in FAMILIES), *PEERS])
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, choices=[1, 2], default=2)
     parser.add_argument("--peer-settings", choices=["documented", "tuned"], default="tuned")
     asked = parser.parse_args()
     with TemporaryDirectory() as scratch:
@@ -86,8 +88,8 @@ class Bench:
 
     def spec(self, family: str, minutes: float) -> RunSpec:
         """Give what `karat train` would do by default, without judging."""
-        changes = {"plan.judged": 0, "plan.threads": 2}
-        dials = Dials(family=family, minutes=minutes, seed=self.asked.seed, changes=changes)
+        changes = {"plan.judged": 0, "plan.threads": self.asked.threads}
+        dials = Dials(family=family, minutes=2 * minutes / self.asked.threads, seed=self.asked.seed, changes=changes)
         return plan_run(self.store, self.snapshot.id, dials, given=(self.setting["given"],), made=self.setting["made"])
 
     def samples(self, contender: str, minutes: float) -> tuple[Values, dict[str, Any]]:
@@ -103,7 +105,8 @@ class Bench:
             data = self.scratch / "data.npz"
             write_data(data, **self.peer_data(rows))
             python = HERE / ".env-peers" / "bin" / "python"
-            command = [python, HERE / "peers" / f"{contender}.py", "--data", data, "--seconds", 60 * minutes, "--threads", 2, "--out", out]
+            command = [python, HERE / "peers" / f"{contender}.py", "--data", data, "--out", out]
+            command += ["--seconds", 120 * minutes / self.asked.threads, "--threads", self.asked.threads]
             command += ["--seed", self.asked.seed, "--samples", self.asked.samples, "--settings", self.asked.peer_settings]
         subprocess.run([str(word) for word in command], check=True)
         made = np.load(out)
@@ -137,7 +140,13 @@ class Bench:
         kept = ("value", "low", "high", "count", "reference_count")
         scores = {s.name: {key: getattr(s, key) for key in kept} for s in evaluation.scores}
         floors = {s.name: s.floor.model_dump() for s in evaluation.scores if s.floor}
-        return {"scores": scores, "floor": floors, "baselines": {s.name: s.baselines for s in evaluation.scores}, **machine()}
+        return {
+            "scores": scores,
+            "floor": floors,
+            "baselines": {s.name: s.baselines for s in evaluation.scores},
+            **machine(),
+            "threads": self.asked.threads,
+        }
 
 
 def pixels(values: torch.Tensor) -> np.ndarray:
