@@ -71,7 +71,10 @@ def serve(store: Path, *options: str) -> Served:
 def add_texts(folder: Path) -> None:
     """Train two tiny models of texts, one that goes on from a text and one that answers, and name their releases."""
     from karat.faces.cli.entry import run
+    from karat.material.metrics.scores import result_of
+    from karat.material.trust.text_originality import build_text_index
 
+    index = result_of(build_text_index(((line, line) for line in LINES), ["nobody learnt this"]))
     place = str(folder / "store")
     plain, talk = folder / "plain.jsonl", folder / "talk.jsonl"
     plain.write_text("".join(json.dumps({"text": line}) + "\n" for line in LINES))
@@ -82,7 +85,7 @@ def add_texts(folder: Path) -> None:
         assert run(["--store", place, "--json", "train", name, "--steps", "4", "--size", "tiny", "--set", "made.length=64"]) == 0
         store = open_store(folder / "store")
         trained = find(store, "latest", "run")
-        parts = {"spec.json": canonical(trained.spec), "model.safetensors": store.path(trained.made or "")}
+        parts = {"spec.json": canonical(trained.spec), "model.safetensors": store.path(trained.made or ""), **index.parts()}
         write_release(folder / f"{name}.karat", parts, key=SigningKey.at(store.folder), facts={"title": name})
         store.alias(f"{name}:live", remember(store, folder / f"{name}.karat"))
         store.close()

@@ -162,6 +162,8 @@ def test_texts_go_on(ai: openai.OpenAI) -> None:
     four = ai.completions.create(prompt=["a red", "a blue"], n=2, echo=True, logprobs=1, **asked)
     assert [choice.text[:5] for choice in four.choices] == ["a red", "a red", "a blu", "a blu"]
     assert four.choices[0].logprobs is not None
+    known = four.choices[0].model_extra or {}
+    assert known["originality"]["longest"] <= 8
     alone = ai.completions.create(prompt="a red", **asked).choices[0].text
     assert "a red" + alone == four.choices[0].text, "whatever is written beside it"
     assert "".join(chunk.choices[0].text for chunk in ai.completions.create(prompt="a red", stream=True, **asked)) == alone

@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +77,34 @@ def test_a_malformed_line_is_named_and_the_others_are_kept(shell: Shell) -> None
     assert "some.jsonl:2" in told.out + told.err
     assert "line 2" in told.out + told.err
     assert "Imported 2 texts" in told.out + told.err
+
+
+def test_a_line_without_end_is_passed_over_in_a_table_and_cut_in_a_text(shell: Shell) -> None:
+    endless = "all in one line " * (18 << 16)
+    Path("endless.jsonl").write_text(json.dumps({"text": endless}) + "\n")
+    assert "line 1, is longer than 16 million characters" in shell.refused("data", "import", "endless.jsonl")
+    Path("endless.txt").write_text(endless)
+    told = shell.well("--json", "data", "import", "endless.txt").lines[-1]
+    assert told["figures"]["samples"] > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["line.txt", "line.jsonl"])
+def test_a_gigabyte_in_one_line_needs_little_memory(tmp_path: Path, name: str) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.write(b'{"text": "' if name.endswith("jsonl") else b"")
+        for number in range(1 << 10):
+            file.write(f"all of this {number} lies in one line ".encode().ljust(1 << 10) * (1 << 10))
+    code = "import resource, sys\nfrom karat.faces.cli.entry import run\ncode = run(sys.argv[1:])\n"
+    code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)\nsys.exit(code)"
+    command = [sys.executable, "-c", code, "--store", str(tmp_path / "store"), "data", "import", str(tmp_path / name)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, text=True, check=False)
+    assert int(done.stdout.splitlines()[-1]) < 500, "megabytes"
+    if name.endswith("jsonl"):
+        assert done.returncode == 3
+        assert "longer than 16 million characters" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
 
 
 def test_line_ends_may_be_mixed(shell: Shell) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import Field
 
-from karat.app.generating import read_given
+from karat.app.generating import copies_told, read_given
 from karat.app.releasing import load_release, open_release
 from karat.app.steps import Wrote
-from karat.app.writing import TextDesk
+from karat.app.writing import TextDesk, text_index
 from karat.material.data.samples import source_of
 from karat.material.data.snapshots import Snapshot
 from karat.store.store import Store
@@ -68,16 +68,17 @@ def edit(store: Store, ref: str, asked: Edit | Way | Steer, out: Path, *, stop: 
     asked = asked.changed(given=read_given({name: str(value) for name, value in asked.given.items()}, ready))
     total = asked.steps if isinstance(asked, Way) else asked.count
     singles = [asked.changed(count=1, first=asked.first + place) for place in range(total)]
-    desk = TextDesk(store, record, release, ready, out)
+    desk = TextDesk(store, record, release, ready, text_index(release), out)
     yield Started(what="editing", total=total, unit="texts")
     for done, single in enumerate(singles):
         if stop():
             raise Cancelled(f"Stopped after {done} of {total} texts; they are kept in {out}.", repair="Give the same command again.")
         text = _edited(store, ready, spec, single)
         yield Wrote(index=single.first, text=text, finish="stop")
-        yield desk.put(text, single)
+        yield desk.put(text, single, desk.verdict(text))
     named = "text" if total == 1 else "texts"
-    yield Finished(what="editing", result=str(out), summary=f"{total} {named} in {out}", figures={"assets": total})
+    summary = f"{total} {named} in {out}{copies_told(desk.copied)}"
+    yield Finished(what="editing", result=str(out), summary=summary, figures={"assets": total, "copied": desk.copied})
 
 
 def edited_again(store: Store, ready: Ready, spec: RunSpec, asked: Mapping[str, Any]) -> tuple[Request, bytes]:

@@ -16,6 +16,9 @@ from karat.material.releases.release import Release
 from karat.material.trust import origin as origins
 from karat.material.trust.origin import Origin
 from karat.material.trust.originality import FACTS_FILE, TENSORS_FILE, OriginalityIndex, OriginalityVerdict
+from karat.material.trust.text_originality import FACTS_FILE as TEXT_FACTS_FILE
+from karat.material.trust.text_originality import TENSORS_FILE as TEXT_TENSORS_FILE
+from karat.material.trust.text_originality import TextOriginality, TextVerdict
 from karat.store.placing import write_whole
 from karat.store.records import Record
 from karat.store.store import Store
@@ -122,8 +125,7 @@ def _make(writer: "AssetWriter", batch: Batch, stop: Callable[[], bool]) -> Iter
         yield from writer.write(values, done)
         done += len(values)
         yield Progress(done=done, total=total)
-    copied = f"; {writer.copied} lie suspiciously near a training sample" if writer.copied else ""
-    summary = f"{done:,} asset{'s' if done > 1 else ''} in {out}{copied}"
+    summary = f"{done:,} asset{'s' if done > 1 else ''} in {out}{copies_told(writer.copied)}"
     yield Finished(what="generation", result=str(out), summary=summary, figures={"assets": done, "copied": writer.copied})
 
 
@@ -183,8 +185,7 @@ class AssetWriter:
         self.store, self.record, self.release, self.ready, self.batch, self.out = store, record, release, ready, batch, out
         ready.model.sampling(**batch.request.sampling)
         self.copied = 0
-        shipped = TENSORS_FILE in release.names
-        self.index = OriginalityIndex.from_parts({name: release.read(name) for name in (TENSORS_FILE, FACTS_FILE)}) if shipped else None
+        self.index = index_of(release)
         try:
             if out is not None:
                 out.mkdir(parents=True, exist_ok=True)
@@ -209,11 +210,27 @@ class AssetWriter:
             known = {} if verdict is None else {"copied": verdict.copied, "nearest": verdict.nearest}
             yield Made(asset=asset, path=path, index=single.first, **known)
 
-    def _verdicts(self, values: Tensor) -> list[OriginalityVerdict]:
+    def _verdicts(self, values: Tensor) -> Sequence[OriginalityVerdict | TextVerdict]:
         """Compare values with the training set in groups of one size, so that a verdict is the same to the bit whatever is beside it."""
         assert self.index is not None
+        if isinstance(self.index, TextOriginality):
+            return [self.index.verdict(str(self.ready.made.decode(value))) for value in values]
         filled = torch.arange(group_size(self.ready.model.space)).clamp(max=len(values) - 1)
         return self.index.verdicts(as_seen(self.ready.made, values[filled]))[: len(values)]
+
+
+def index_of(release: Release) -> OriginalityIndex | TextOriginality | None:
+    """Give what a release knows of its training samples, if it brings that along."""
+    if TEXT_TENSORS_FILE in release.names:
+        return TextOriginality.from_parts({name: release.read(name) for name in (TEXT_TENSORS_FILE, TEXT_FACTS_FILE)})
+    if TENSORS_FILE in release.names:
+        return OriginalityIndex.from_parts({name: release.read(name) for name in (TENSORS_FILE, FACTS_FILE)})
+    return None
+
+
+def copies_told(copied: int) -> str:
+    """Say in a summary how many of the assets were called copies."""
+    return f"; {copied:,} lie{'s' if copied == 1 else ''} suspiciously near a training sample" if copied else ""
 
 
 def file_of(ready: Ready, value: Tensor, release: Release, single: Request) -> bytes:

@@ -26,6 +26,8 @@ class Story(Spec):
     copied: bool | None
     nearest: str | None
     nearest_blob: str | None
+    shared: str = ""
+    """The longest span that a text shares with the nearest one."""
 
 
 def story(store: Store, id: str) -> Story:
@@ -35,7 +37,7 @@ def story(store: Store, id: str) -> Story:
     is_here = record.made is not None and store.has(record.made)
     payload = store.read(record.made or "") if is_here else b""
     judged = record.facts.get("originality") or {}
-    sample = _sample(store, record.id, judged["nearest"], judged["row"]) if judged else None
+    sample = _sample(store, record.id, judged["nearest"], judged["row"]) if "row" in judged else None
     return Story(
         line=line_of(store, record.id),
         blob=record.made if is_here else None,
@@ -47,6 +49,7 @@ def story(store: Store, id: str) -> Story:
         copied=judged.get("copied"),
         nearest=judged.get("nearest"),
         nearest_blob=None if sample is None else sample.blob,
+        shared=payload.decode("utf-8", "replace")[slice(*judged["at"])] if "at" in judged else "",
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import karat
-from karat.app.chain import MAKES, asset_of, find, makers, show
+from karat.app.chain import MAKES, asset_of, find, makers, originality, show
 from karat.store.placing import write_whole
 from karat.store.records import Record
 from karat.store.store import Store
@@ -128,4 +128,5 @@ def _stranger(store: Store, path: Path, payload: bytes) -> Verification:
 
 def _made_by(store: Store, made: Record) -> str:
     release = store.get(made.made_from[0])
-    return f"{made.kind} {made.id[:12]}, unchanged, made by release {release.id[:12]} {release.spec.get('title', '')}"
+    made_by = f"{made.kind} {made.id[:12]}, unchanged, made by release {release.id[:12]} {release.spec.get('title', '')}"
+    return "; ".join(word for word in (made_by, originality(made)) if word)

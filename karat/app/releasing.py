@@ -1,7 +1,7 @@
 """Make a release of a run, and open releases: by alias, by id, or as a file that somebody sent."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,7 +22,7 @@ from karat.words.events import Event, Finished, Progress, Started
 from karat.words.specs import canonical
 from karat.work.codecs import weights_needed
 from karat.work.generation import Ready
-from karat.work.measuring import yardstick_of
+from karat.work.measuring import text_index_of, yardstick_of
 from karat.work.plans import RunSpec
 
 
@@ -33,15 +33,21 @@ def release_run(store: Store, run_ref: str, *, title: str = "", alias: str | Non
     title = title or f"Karat {spec.model.family.kind} {run.id[:8]}"
     yield Started(what="release")
     index: dict[str, Source] = {}
+    sections: dict[str, str] = {}
     if seen(ready.made).kind == "image":
         measuring = EvaluatingOptions.from_values(evaluation.spec).measuring
         yardstick = yield from yardstick_of(store, Snapshot.open(store, spec.snapshot), spec, measuring)
         index |= yardstick.index.parts()
+    elif seen(ready.made).extension == ".txt":
+        learnt_from = [spec.snapshot, *(each.spec["snapshot"] for each in store.ancestry(run.id) if each.kind == "run")]
+        text_index = yield from text_index_of(store, [Snapshot.open(store, each) for each in dict.fromkeys(learnt_from)])
+        index |= text_index.parts()
+        sections["Originality"] = text_index.told()
     lineage = Lineage.of([run, evaluation, *store.ancestry(run.id)])
     parts: dict[str, Source] = {
         "model.safetensors": store.path(run.made or ""),
         "spec.json": spec.to_json().encode(),
-        "card.md": _card(title, spec, ready, evaluation, lineage).to_markdown().encode(),
+        "card.md": _card(title, spec, ready, evaluation, lineage, sections).to_markdown().encode(),
         "report.html": store.read(evaluation.facts["report.html"]),
         "report.json": store.read(evaluation.made or ""),
         "lineage.json": canonical(lineage.value()),
@@ -120,7 +126,7 @@ def _evaluation_of(store: Store, run: Record) -> Record:
     return max(found, key=lambda record: record.at)
 
 
-def _card(title: str, spec: RunSpec, ready: Ready, evaluation: Record, lineage: Lineage) -> Card:
+def _card(title: str, spec: RunSpec, ready: Ready, evaluation: Record, lineage: Lineage, sections: Mapping[str, str]) -> Card:
     scores = Evaluation.from_values(evaluation.facts["evaluation"]).scores
     figures = tuple(
         Figure(name=f"{s.title} ({s.space})", value=s.value, low=s.low, high=s.high, data="held-out test split") for s in scores
@@ -138,5 +144,6 @@ def _card(title: str, spec: RunSpec, ready: Ready, evaluation: Record, lineage: 
             "Data": "\n".join(f"- {licence}: {', '.join(names)}" for licence, names in licences.items()),
             "Training": f"{spec.plan.steps:,} steps of {spec.plan.batch} samples; optimizer {spec.plan.optimizer}; seed {spec.plan.seed}.",
             "Limits": "Scores hold for the held-out part of the data named above and say nothing of other data. See report.html.",
+            **sections,
         },
     )

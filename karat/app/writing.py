@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import karat
-from karat.app.generating import Asked, Made, asset_id, file_name, generate_asked, read_given
+from karat.app.generating import Asked, Made, asset_id, copies_told, file_name, generate_asked, index_of, read_given
 from karat.app.releasing import load_release, open_release
 from karat.app.rewarding import resolved, reward_of
 from karat.app.steps import Wrote
 from karat.material.releases.release import Release
 from karat.material.trust import origin as origins
 from karat.material.trust.origin import Origin
+from karat.material.trust.text_originality import TextOriginality, TextVerdict
 from karat.store.placing import write_whole
 from karat.store.records import Record
 from karat.store.store import Store
@@ -105,7 +106,7 @@ def make_asked(
         WritingRequest(seed=asked.seed, first=asked.first + place, given=given, sampling=sampling, prompt=passage)
         for place, passage in enumerate(passages)
     ]
-    yield from _write(TextDesk(store, record, release, ready, out), requests, stop)
+    yield from _write(TextDesk(store, record, release, ready, text_index(release), out), requests, stop)
 
 
 def _write(desk: "TextDesk", requests: Sequence[WritingRequest], stop: Callable[[], bool]) -> Iterator[Event]:
@@ -124,10 +125,11 @@ def _write(desk: "TextDesk", requests: Sequence[WritingRequest], stop: Callable[
             yield Wrote(index=requests[place].first, text=token.text, finish=token.finish)
         if token.finish:
             done += 1
-            yield desk.put(texts[place], requests[place], finish=token.finish)
+            yield desk.put(texts[place], requests[place], desk.verdict(texts[place]), finish=token.finish)
             yield Progress(done=done, total=len(orders))
-    summary = f"{done:,} text{'s' if done > 1 else ''} in {desk.out}"
-    yield Finished(what="writing", result=str(desk.out), summary=summary, figures={"assets": done, "tokens": tokens})
+    summary = f"{done:,} text{'s' if done > 1 else ''} in {desk.out}{copies_told(desk.copied)}"
+    figures = {"assets": done, "tokens": tokens, "copied": desk.copied}
+    yield Finished(what="writing", result=str(desk.out), summary=summary, figures=figures)
 
 
 def written_again(store: Store, ready: Ready, spec: Mapping[str, Any]) -> tuple[WritingRequest, bytes]:
@@ -147,6 +149,12 @@ def writes(release: Release) -> bool:
     """Say whether a release writes token by token."""
     spec = release.json("spec.json")
     return spec["made"]["kind"] in (TextCodec.kind, PretrainedTextCodec.kind) and spec["model"]["family"]["kind"] in WRITES
+
+
+def text_index(release: Release) -> TextOriginality | None:
+    """Give what a release of texts knows of its training texts, if it brings that along."""
+    found = index_of(release)
+    return found if isinstance(found, TextOriginality) else None
 
 
 def talks(ready: Ready) -> bool:
@@ -199,7 +207,9 @@ class TextDesk:
     record: Record
     release: Release
     ready: Ready
+    index: TextOriginality | None
     out: Path | None
+    copied: int = 0
 
     def __post_init__(self) -> None:
         try:
@@ -208,13 +218,21 @@ class TextDesk:
         except OSError as error:
             raise StoreError(f"{self.out} cannot be made: {error.strerror}.", repair="Choose another folder with -o.") from None
 
-    def put(self, text: str, request: Request, **facts: Any) -> Made:
+    def verdict(self, text: str) -> TextVerdict | None:
+        """Compare a text with the training texts, where the release knows them."""
+        return self.index.verdict(text) if self.index else None
+
+    def put(self, text: str, request: Request, verdict: TextVerdict | None, **facts: Any) -> Made:
         """Write one text, its origin beside it where there is a folder, and its record."""
         payload, asset = self.ready.made.write(text), asset_id(self.release, request)
         path = "" if self.out is None else self._place(payload, self.out / file_name(self.ready, self.release, request), request)
         known = {"asset": asset, "media_type": self.ready.made.media_type, **facts}
+        if verdict is not None:
+            known["originality"] = verdict.model_dump(mode="json")
+            self.copied += verdict.copied
         made = self.store.record("asset", made=self.store.put(payload), made_from=[self.record.id], spec=request, facts=known)
-        return Made(asset=made, path=path, index=request.first)
+        judged = {} if verdict is None else {"copied": verdict.copied, "nearest": verdict.nearest}
+        return Made(asset=made, path=path, index=request.first, **judged)
 
     def _place(self, payload: bytes, path: Path, request: Request) -> str:
         write_whole(path, payload)

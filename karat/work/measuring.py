@@ -11,6 +11,7 @@ from karat.material.data.batches import EncodedSplit, encode_split
 from karat.material.data.samples import source_of
 from karat.material.data.snapshots import Snapshot
 from karat.material.metrics.judge import Judge
+from karat.material.trust.text_originality import TextOriginality, build_text_index
 from karat.store.placing import write_whole
 from karat.store.store import Store
 from karat.values.codecs.codec import Codec
@@ -100,6 +101,14 @@ def text_reality_of(store: Store, snapshot: Snapshot, spec: RunSpec, most: int =
         made, conditions = load_codec(spec.made, store.read), {name: load_codec(codec, store.read) for name, codec in spec.given.items()}
         given = encode_split(store, snapshot, "test", made, conditions).conditions(range(len(held["test"])))
     return TextReality(train=Passages(store, snapshot, "train"), given=given, **held)
+
+
+def text_index_of(store: Store, snapshots: Sequence[Snapshot]) -> Generator[Event, None, TextOriginality]:
+    """Index the training texts of some snapshots, beside the held-out ones of the first. Yields progress, returns the index."""
+    named = ((sample.name, source_of(store, sample)) for snapshot in snapshots for sample in snapshot.samples("train"))
+    train = ((name, found.learnt()) for name, found in named if isinstance(found, Passage))
+    held_out = (passage.learnt() for passage in Passages(store, snapshots[0], "validation"))
+    return (yield from build_text_index(train, held_out))
 
 
 class Passages(Iterable[Passage]):

@@ -2,11 +2,13 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
 from karat.app.releasing import load_release, open_release
-from karat.app.writing import writes
+from karat.app.writing import text_index, writes
 from karat.material.releases.release import Release
+from karat.material.trust.text_originality import TextOriginality
 from karat.store.records import Record
 from karat.store.store import Store
 from karat.work.generation import Ready
@@ -29,6 +31,11 @@ class Loaded:
         if not self.writers:
             self.writers.append(Writer(self.ready.model, cast(Any, self.ready.made)))
         return self.writers[0]
+
+    @cached_property
+    def index(self) -> TextOriginality | None:
+        """What the release knows of its training texts."""
+        return text_index(self.release)
 
 
 class LoadedReleases:

@@ -12,6 +12,7 @@ from karat.app.serving.asking import Embedding, Piece, Said, Spelt, Writing
 from karat.app.serving.doing import Bench, Done, doers
 from karat.app.serving.loaded import Loaded
 from karat.app.writing import TextDesk, WritingRequest, writes
+from karat.material.trust.text_originality import TextVerdict
 from karat.store.queue import Job
 from karat.words.errors import Cancelled, KaratError, SpecError
 from karat.words.events import Event, Progress
@@ -46,10 +47,11 @@ class _Text:
         self.finish = token.finish
         return Said(index=self.index, number=self.tokens - (not ends), text=token.text, finish=token.finish, piece=piece)
 
-    def told(self, asset: str | None) -> dict[str, Any]:
+    def told(self, asset: str | None, verdict: TextVerdict | None) -> dict[str, Any]:
         """Give what the job's result says of it."""
         pieces = [piece.model_dump(mode="json") for piece in self.pieces]
         known = {"index": self.index, "text": self.text, "finish": self.finish, "tokens": self.tokens, "asset": asset}
+        known["originality"] = None if verdict is None else verdict.model_dump(mode="json")
         return {**known, "seed": self.request.seed, "first": self.request.first, **({"pieces": pieces} if pieces else {})}
 
 
@@ -161,12 +163,16 @@ def _begin(loaded: Loaded, job: Job, first: int) -> list[_Text]:
 
 def _told(bench: Bench, loaded: Loaded, job: Job, texts: Sequence[_Text]) -> dict[str, Any]:
     """Put the texts of a job on the chain if they are to be kept, and give its result."""
-    desk = TextDesk(bench.store, loaded.record, loaded.release, loaded.ready, None)
+    desk = TextDesk(bench.store, loaded.record, loaded.release, loaded.ready, loaded.index, None)
     keeps = Writing.from_values(job.spec).keeps
-    assets = [desk.put(text.text, text.request, finish=text.finish).asset if keeps else None for text in texts]
+    told = []
+    for text in texts:
+        verdict = desk.verdict(text.text)
+        asset = desk.put(text.text, text.request, verdict, finish=text.finish).asset if keeps else None
+        told.append(text.told(asset, verdict))
     read = sum(len(prompt) for prompt in {id(text.request.prompt): text.line.prompt for text in texts}.values())
     written = sum(text.tokens for text in texts)
-    return {"texts": [text.told(asset) for text, asset in zip(texts, assets, strict=True)], "read": read, "written": written}
+    return {"texts": told, "read": read, "written": written}
 
 
 @doers.add("embed")

@@ -33,7 +33,8 @@ def show(
 def _lines(found: "Chain", full: bool) -> Iterator[str]:
     record = found.record
     yield f"{record.kind} {record.id}"
-    facts = [("is", found.about), ("made at", _moment(record.at)), ("called", ", ".join(found.aliases)), ("file", found.file or "")]
+    facts = [("is", found.about), ("made at", _moment(record.at)), ("called", ", ".join(found.aliases))]
+    facts += [("originality", found.originality), ("file", found.file or "")]
     yield from table([name, value] for name, value in facts if value)
     if full:
         yield json.dumps({"spec": record.spec, "facts": record.facts}, indent=2, ensure_ascii=False)

@@ -149,6 +149,11 @@ def _proof(visit: Visit, told: Story) -> None:
             if told.copied is not None:
                 copied = visit("Suspiciously near a training sample") if told.copied else visit("No copy of a training sample")
                 tag("span", copied, "pill bad" if told.copied else "pill good")
+        if told.shared:
+            with block("stack tight"):
+                tag("span", visit("Nearest training sample"), "small")
+                tag("div", told.shared, "card prose small")
+                tag("span", told.nearest or "", "soft small")
         if told.nearest_blob:
             with block("line"):
                 with block("tile").style("width:84px"):

@@ -22,6 +22,7 @@ from torch import Tensor
 from karat.material.metrics.disturb import mirrored, shifted
 from karat.material.metrics.features import bounded
 from karat.material.metrics.judge import Judge
+from karat.material.trust.reservoir import Reservoir
 from karat.words.errors import DataError, ReleaseError
 from karat.words.events import Event, Progress, Started, Warned
 from karat.words.specs import Spec, canonical
@@ -233,7 +234,7 @@ def build_index(
 ) -> Generator[Event, None, OriginalityIndex]:
     """Build an index from batches of training pictures: yields progress, returns the index. Only small vectors are kept of them."""
     ruler = PixelRuler(options)
-    pictures, features, planted, count, reduced = [], [], _Reservoir(PLANTED, options.seed), 0, [0, 0, 0]
+    pictures, features, planted, count, reduced = [], [], Reservoir[Tensor](PLANTED, options.seed), 0, [0, 0, 0]
     yield Started(what="indexing the training set", unit="pictures")
     for batch in train:
         small = ruler.reduced(batch)
@@ -241,7 +242,7 @@ def build_index(
         pictures.append(small.flatten(1))
         if judge is not None:
             features.append(_to_bytes(judge.features(batch)))
-        planted.offer(batch)
+        planted.offer(value.clone() for value in batch)
         count += len(batch)
         yield Progress(done=count)
     if not count or not len(held_out):
@@ -266,7 +267,7 @@ def build_index(
         index.tensors["held_out_features"] = near.feature_distance[honest].sort().values
     index.facts["leaks"] = int((~honest).sum())
     index.facts["false_alarms"] = float(index.copied(near)[honest].float().mean())
-    index.facts["detected"] = detection(index, planted.values(), seed=options.seed)
+    index.facts["detected"] = detection(index, torch.stack(planted.kept), seed=options.seed)
     return index
 
 
@@ -286,25 +287,6 @@ def plant(values: Tensor, *, seed: int) -> dict[str, Tensor]:
 def detection(index: OriginalityIndex, originals: Tensor, *, seed: int) -> dict[str, float]:
     """Measure the share of planted copies of training pictures that the index calls copied, by kind."""
     return {kind: float(index.copied(index.nearest(copies)).float().mean()) for kind, copies in plant(originals, seed=seed).items()}
-
-
-class _Reservoir:
-    """A fair sample of a stream (Vitter's algorithm R): flat memory whatever its length."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seen, self.kept = size, 0, list[Tensor]()
-        self.random = np.random.default_rng(seed)
-
-    def offer(self, batch: Tensor) -> None:
-        for value in batch:
-            self.seen += 1
-            if len(self.kept) < self.size:
-                self.kept.append(value.clone())
-            elif (place := int(self.random.integers(self.seen))) < self.size:
-                self.kept[place] = value.clone()
-
-    def values(self) -> Tensor:
-        return torch.stack(self.kept)
 
 
 def _threshold(sorted_distances: Tensor, quantile: float) -> float:

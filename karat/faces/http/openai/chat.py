@@ -91,7 +91,7 @@ class ChatRequest(TextRequest):
 
 @router.post("/v1/chat/completions", response_model=None)
 async def chat(body: ChatRequest, request: Request, service: Serving, caller: Creator) -> dict[str, Any] | StreamingResponse:
-    """Answer a conversation. Extra fields of each choice: `asset_id`, `seed`."""
+    """Answer a conversation. Extra fields of each choice: `asset_id`, `seed`, `originality`."""
     if body.tools:
         raise wrong("Releases here call no tools.", "Leave tools out; response_format makes answers that programs read.")
     passage = Passage.from_values({"turns": [message.turn() for message in body.messages]})

@@ -35,7 +35,7 @@ class CompletionRequest(TextRequest):
 
 @router.post("/v1/completions", response_model=None)
 async def complete(body: CompletionRequest, request: Request, service: Serving, caller: Creator) -> dict[str, Any] | StreamingResponse:
-    """Go on from texts. Extra fields of each choice: `asset_id`, `seed`."""
+    """Go on from texts. Extra fields of each choice: `asset_id`, `seed`, `originality`."""
     if body.suffix:
         raise wrong("Releases that write token by token know no suffix.", "Leave it out.")
     if body.best_of is not None and (body.best_of < body.n or body.n > 1):

@@ -69,7 +69,7 @@ def pieces_of(text: dict[str, Any]) -> list[Piece]:
 
 def known_of(text: dict[str, Any]) -> dict[str, Any]:
     """Give Karat's own fields of a text."""
-    return {"asset_id": text["asset"], "seed": text["seed"]}
+    return {"asset_id": text["asset"], "seed": text["seed"], "originality": text.get("originality")}
 
 
 async def followed(service: Service, job: Job) -> AsyncIterator[Said | dict[str, Any]]:

@@ -46,7 +46,7 @@ def find_copies(texts: Sequence[str], training: Iterable[str]) -> list[Copied]:
     return search.found()
 
 
-class _Rolled:
+class Rolled:
     """Texts in a row: their units' places, the text each unit belongs to, and running hashes by which equal runs are told."""
 
     def __init__(self, texts: Sequence[str], first: int = 0) -> None:
@@ -86,29 +86,29 @@ def _code(unit: str) -> int:
     return int.from_bytes(hashlib.blake2b(unit.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-def _blocks(training: Iterable[str]) -> Iterator[_Rolled]:
+def _blocks(training: Iterable[str]) -> Iterator[Rolled]:
     texts: list[str] = []
     first = size = 0
     for text in training:
         texts.append(text)
         size += len(text)
         if size >= BLOCK:
-            yield _Rolled(texts, first)
+            yield Rolled(texts, first)
             first, size, texts = first + len(texts), 0, []
     if texts:
-        yield _Rolled(texts, first)
+        yield Rolled(texts, first)
 
 
 class _Search:
     def __init__(self, texts: Sequence[str]) -> None:
-        self.asked = _Rolled(texts)
+        self.asked = Rolled(texts)
         count = len(texts)
         self.longest, self.at = np.zeros(count, np.int64), np.zeros(count, np.int64)
         self.source = np.full(count, -1, np.int64)
         self.source_at = np.zeros((count, 2), np.int64)
         self.in_run = np.zeros(len(self.asked), np.bool_)
 
-    def compare(self, block: _Rolled) -> None:
+    def compare(self, block: Rolled) -> None:
         """Take one block of training texts into account."""
         at, asked = self.asked.hashes(RUN)
         self.in_run[at[np.isin(asked, block.hashes(RUN)[1])]] = True
@@ -117,7 +117,7 @@ class _Search:
                 return
         self._gone_on(block)
 
-    def _tried(self, block: _Rolled, length: int) -> bool:
+    def _tried(self, block: Rolled, length: int) -> bool:
         """Look for runs of one length; say whether any text has one."""
         at, asked = self.asked.hashes(length)
         there, hashes = block.hashes(length)
@@ -129,7 +129,7 @@ class _Search:
         self._keep(at[found], there[order[spot[found]]], np.full(int(found.sum()), length), block)
         return bool(found.any())
 
-    def _gone_on(self, block: _Rolled) -> None:
+    def _gone_on(self, block: Rolled) -> None:
         """Lengthen each meeting of equal runs of SEED units as far as both texts agree."""
         at, asked = self.asked.hashes(SEED)
         there, hashes = block.hashes(SEED)
@@ -149,7 +149,7 @@ class _Search:
             low, high = np.where(same, middle, low), np.where(same, high, middle - 1)
         self._keep(mine, theirs, low, block)
 
-    def _keep(self, mine: NDArray[np.int64], theirs: NDArray[np.int64], length: NDArray[np.int64], block: _Rolled) -> None:
+    def _keep(self, mine: NDArray[np.int64], theirs: NDArray[np.int64], length: NDArray[np.int64], block: Rolled) -> None:
         """Remember for each text its longest meeting, the first of equals."""
         order = np.lexsort((mine, -length, self.asked.text[mine]))
         rows, best = np.unique(self.asked.text[mine][order], return_index=True)
