@@ -117,6 +117,21 @@ def test_an_entry_costs_what_held_at_its_time(tmp_path: Path) -> None:
     assert costs.prices(world.store).device_hour == 1.0
 
 
+def test_what_an_owner_spent_is_priced_as_of_its_time(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    assert costs.spent(world.store, "ann").money == 0
+    world.generate(world.releases[0], 1, 36.0)
+    costs.declare(world.store, Prices(device_hour=100.0, currency="EUR"))
+    world.now = 20.0
+    costs.declare(world.store, Prices(device_hour=300.0, currency="EUR", since=10.0))
+    world.generate(world.releases[0], 1, 36.0)
+    world.store.queue.submit([Submission(kind="generate", owner="ann", spec={}, reserved=72.0)])
+    found = costs.spent(world.store, "ann")
+    assert found.money == pytest.approx(1.0 + 3.0 + 6.0), "what is reserved costs what holds now"
+    assert (found.seconds, found.price, found.currency) == (144.0, 300 / HOUR, "EUR")
+    assert costs.spent(world.store, "bob").seconds == 0
+
+
 def test_the_command_line_says_what_an_accepted_asset_costs(done: Shell) -> None:
     done.well("prices", "--device-hour", 3600, "--reviewer-hour", 3600, "--currency", "EUR")
     assets = Store.open(done.store).find("asset")

@@ -20,6 +20,9 @@ import openai
 import pytest
 from served import Served, add_texts, serve
 
+from karat.app.costs import Prices, declare
+from karat.store.store import Store
+
 PRICE = 0.5
 ASK: list[Any] = [{"role": "user", "content": "Where is a red?"}]
 
@@ -29,7 +32,10 @@ def served(chain: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     folder = tmp_path_factory.mktemp("served")
     shutil.copytree(chain / "store", folder / "store", symlinks=True)
     add_texts(folder)
-    server = serve(folder / "store", "--price", str(PRICE))
+    store = Store.open(folder / "store")
+    declare(store, Prices(device_hour=3600 * PRICE, currency="EUR"))
+    store.close()
+    server = serve(folder / "store")
     yield server
     assert server.end() == 0
     assert "Traceback" not in (folder / "store" / "server.log").read_text()
@@ -385,6 +391,7 @@ def test_a_budget_is_reserved_and_settled(web: httpx.Client) -> None:
     account = web.get("/api/me", headers=mine).json()
     assert account["spent"] == pytest.approx(account["seconds"] * PRICE)
     assert 0 < account["spent"] < 10
+    assert account["currency"] == "EUR"
     poor = key_for(web, budget=0.0)
     refused = web.post("/v1/images/generations", json=asked, headers=poor)
     assert (refused.status_code, shape_of(refused)["code"]) == (429, "insufficient_quota")

@@ -16,7 +16,7 @@ from karat.app.chain import find
 from karat.app.people import People
 from karat.app.releasing import remember
 from karat.app.verdicts import Verdict, judge
-from karat.faces.studio import review, train, underway
+from karat.faces.studio import policing, review, train, underway
 from karat.faces.studio.chinese import CHINESE
 from karat.faces.studio.frame import WAYS
 from karat.faces.studio.mounting import PAGES
@@ -91,6 +91,7 @@ def test_everything_is_said_in_both_languages() -> None:
     known |= dict.fromkeys(
         [*underway.NAMES.values(), *train.CHARTS.values(), *train.FIGURES.values(), *train.SIZES, *train.STATES], "constants"
     )
+    known |= dict.fromkeys(policing.NAMES.values(), "policy")
     known |= dict.fromkeys([*review.TAGS, *review.WAYS.values(), *review.ABOUT.values(), *review.AGREED], "review")
     known |= dict.fromkeys([*REPAIRS, *REPAIRS.values()], "checks")
     assert not {text: place for text, place in known.items() if text not in CHINESE}

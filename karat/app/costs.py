@@ -6,6 +6,7 @@ that descend from it. Review is the asset's that was looked at. What workers wer
 attempts that died) is shared by all assets in proportion to the rest. What has no assets yet is kept apart, never lost.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -20,7 +21,7 @@ from karat.store.store import Store
 from karat.words.errors import NotFoundError
 from karat.words.specs import Spec
 
-__all__ = ["Entry", "Ledger", "Prices", "Value", "declare", "enter_time_up", "ledger", "prices", "settle", "value"]
+__all__ = ["Entry", "Ledger", "Prices", "Spent", "Value", "declare", "enter_time_up", "ledger", "prices", "settle", "spent", "value"]
 
 MOST = 1_000_000
 PAGE = 500
@@ -37,6 +38,15 @@ class Prices(Spec):
     reviewer_hour: float = Field(0.0, ge=0)
     currency: str = Field("", max_length=8)
     since: float = 0.0
+
+
+class Spent(Spec):
+    """What an owner's jobs took and reserve, in seconds of device time and in money, and what a second costs now."""
+
+    seconds: float
+    money: float
+    price: float
+    currency: str
 
 
 class Entry(Spec):
@@ -101,6 +111,19 @@ def _declared(store: Store) -> list[Prices]:
 def _held(declared: Sequence[Prices], at: float | None) -> Prices:
     held = [each for each in declared if at is None or each.since <= at]
     return held[-1] if held else next(iter(declared), Prices())
+
+
+def spent(store: Store, owner: str) -> Spent:
+    """Say what an owner's jobs took, each at the price of the time when it ended, and reserve at the price of now."""
+    declared = _declared(store)
+    changes = [each.since for each in declared[1:]]  # the first ones hold for what was before, too
+    seconds = [
+        store.queue.spent(owner, since=since, until=until)
+        for since, until in zip([-math.inf, *changes], [*changes, math.inf], strict=True)
+    ]
+    held = declared or [Prices()]
+    money = sum(some * each.device_hour for some, each in zip(seconds, held, strict=True)) / HOUR
+    return Spent(seconds=sum(seconds), money=money, price=held[-1].device_hour / HOUR, currency=held[-1].currency)
 
 
 def enter_time_up(store: Store, worker: str, *, seconds: float, at: float) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import karat
+from karat.app.policy import check_release
 from karat.app.releasing import load_release, open_release
 from karat.material.releases.release import Release
 from karat.store.placing import whole_folder
@@ -31,13 +32,14 @@ class ExportSpec(Spec):
 def export_release(store: Store, ref: str, out: Path, *, to: str, precision: str | None = None) -> Iterator[Event]:
     """Write a release into a new folder in the form `to`. Ends with Finished, whose result is the export's record.
 
-    Raises SpecError where that form cannot hold what the release is, StoreError when the folder is there already.
+    Raises SpecError where that form cannot hold what the release is, StoreError when the folder is there already, PolicyError.
     """
     exporter = exporters[to]
     if precision is not None and precision not in exporter.precisions:
         raise SpecError(f"The format {to} does not keep numbers as {precision}.", repair=f"Choose {' or '.join(exporter.precisions)}.")
     spec = ExportSpec.from_values({"to": to, "precision": precision or exporter.precisions[0]})
     record, release = open_release(store, ref)
+    check_release(store, record.id)
     language = LanguageModel.of(load_release(release)[0])
     yield Started(what="export")
     with whole_folder(out) as folder:

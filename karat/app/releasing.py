@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 from karat.app.chain import find
 from karat.app.evaluating import EvaluatingOptions, open_run
+from karat.app.policy import check_licences, check_parts
 from karat.material.data.snapshots import Snapshot
 from karat.material.metrics.scores import Evaluation
 from karat.material.releases.card import Card, Figure
@@ -27,10 +28,15 @@ from karat.work.plans import RunSpec
 
 
 def release_run(store: Store, run_ref: str, *, title: str = "", alias: str | None = None, out: Path | None = None) -> Iterator[Event]:
-    """Make a signed release of a run and its newest evaluation. Ends with Finished, whose result is the release's record."""
+    """Make a signed release of a run and its newest evaluation. Ends with Finished, whose result is the release's record.
+
+    Raises PolicyError where the house does not allow it.
+    """
     run, ready, spec = open_run(store, run_ref)
     evaluation = _evaluation_of(store, run)
     title = title or f"Karat {spec.model.family.kind} {run.id[:8]}"
+    lineage = Lineage.of([run, evaluation, *store.ancestry(run.id)])
+    check_licences(store, lineage.licences)
     yield Started(what="release")
     index: dict[str, Source] = {}
     sections: dict[str, str] = {}
@@ -43,7 +49,7 @@ def release_run(store: Store, run_ref: str, *, title: str = "", alias: str | Non
         text_index = yield from text_index_of(store, [Snapshot.open(store, each) for each in dict.fromkeys(learnt_from)])
         index |= text_index.parts()
         sections["Originality"] = text_index.told()
-    lineage = Lineage.of([run, evaluation, *store.ancestry(run.id)])
+    check_parts(store, index)
     parts: dict[str, Source] = {
         "model.safetensors": store.path(run.made or ""),
         "spec.json": spec.to_json().encode(),

@@ -21,9 +21,12 @@ from karat.words.errors import SpecError
 from karat.words.specs import Spec, digest_of
 
 __all__ = [
+    "Agreement",
     "Gold",
     "GoldLine",
     "Pair",
+    "Standing",
+    "State",
     "Verdict",
     "agreed",
     "agreed_on_pairs",

@@ -1,8 +1,9 @@
-"""The calls that a server was asked, one line each: who, what, when and how it ended. Lines are added and read, never changed."""
+"""The calls that a server was asked, one line each: who, what, when and how it ended. Lines are added and read, never changed;
+old ones are forgotten where the house says so."""
 
 from collections.abc import Sequence
 
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
 from karat.store.database import Database
 from karat.store.tables import calls
@@ -33,6 +34,11 @@ class Calls:
         if some:
             with self._database.writing() as connection:
                 connection.execute(insert(calls), [call.model_dump(exclude={"number"}) for call in some])
+
+    def forget(self, *, before: float) -> int:
+        """Forget the calls before a moment, and give how many these were."""
+        with self._database.writing() as connection:
+            return connection.execute(delete(calls).where(calls.c.at < before)).rowcount
 
     def latest(self, *, who: str | None = None, before: int | None = None, limit: int = 50) -> list[Call]:
         """Give calls, newest first; `before` is the number of the last one that was seen."""

@@ -5,6 +5,7 @@ and whatever the old worker still says of it is refused. So a job is completed o
 """
 
 import json
+import math
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -53,6 +54,7 @@ class Job(Spec):
     owner: str
     mates: str | None
     spec: dict[str, Any]
+    once: str | None
     webhook: str | None
     done: int
     total: int | None
@@ -125,11 +127,15 @@ class Queue:
         with self._database.reading() as connection:
             return Counter({row.owner: row.waiting for row in connection.execute(query)})
 
-    def spent(self, owner: str) -> float:
-        """Give the seconds of device time of an owner's jobs: what those that have ended took, and what the others reserved."""
+    def spent(self, owner: str, *, since: float = -math.inf, until: float = math.inf) -> float:
+        """Give the seconds of device time of an owner's jobs that ended between two moments, and what the others reserve now."""
         seconds = case((jobs.c.state.in_(ENDED), jobs.c.seconds), else_=jobs.c.reserved)
+        at = case((jobs.c.state.in_(ENDED), jobs.c.ended), else_=self._clock())
+        query = select(func.sum(seconds)).where(jobs.c.owner == owner)
+        query = query.where(at >= since) if since > -math.inf else query
+        query = query.where(at < until) if until < math.inf else query
         with self._database.reading() as connection:
-            return float(connection.scalar(select(func.sum(seconds)).where(jobs.c.owner == owner)) or 0.0)
+            return float(connection.scalar(query) or 0.0)
 
     def usual(self, kind: str, mates: str | None, *, most: int = 50) -> float | None:
         """Give the seconds that a unit of the last jobs of one kind (and, if given, equal mates) took; None where there were none."""

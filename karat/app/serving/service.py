@@ -1,6 +1,7 @@
 """The service: all that a server does, whatever it is spoken to in. Takes no torch: models live in the workers."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -10,11 +11,13 @@ from typing import Any
 
 from pydantic import Field
 
+from karat.app import costs
 from karat.app.audit import AuditLog
 from karat.app.chain import open_store
 from karat.app.keys import BudgetError, Caller, Keyring, UnknownKeyError
 from karat.app.lots import Lots
 from karat.app.people import People
+from karat.app.policy import check_answer, tidy
 from karat.app.serving.asking import ASKED, Drawing, Embedding, Writing, asked_of
 from karat.app.serving.catalog import Catalog, Offer, check_given
 from karat.app.serving.crew import Crew
@@ -27,21 +30,19 @@ from karat.words.specs import Spec, canonical
 
 __all__ = ["ENDED", "FullError", "Job", "Service", "ServiceSettings"]
 
-LOTS_KEPT = 7 * 86_400.0
-"""Seconds for which files that came over the API are kept; what was imported of them stays."""
+TIDYING = 3600.0
+"""Seconds between two looks for what the policy lets go: uploads that nobody imported, and calls."""
 FIRST_GUESS = 1.0
 """Seconds of device time that a unit of a kind of job takes that was never done here."""
 
 
 class ServiceSettings(Spec):
-    """How a server serves. `price` is what a second of a worker costs; `open`: everyone on this machine may do everything."""
+    """How a server serves; `open`: everyone on this machine may do everything."""
 
     store: Path
     workers: int = Field(1, ge=0)
     threads: int = Field(1, ge=1, description="threads of each worker")
     memory: int = Field(2 << 30, ge=1 << 20, description="bytes of weights that each worker keeps loaded")
-    price: float = Field(0.0, ge=0)
-    currency: str = "EUR"
     open: bool = False
     grace: float = Field(20.0, ge=0, description="seconds that running requests and workers have to end in")
     most_bytes: int = Field(64 << 20, ge=1_000, description="of a request's body")
@@ -85,7 +86,7 @@ class Service:
         self.ready = False
 
     async def start(self) -> None:
-        await asyncio.to_thread(self.lots.remove_older, LOTS_KEPT)
+        self._tidying = asyncio.create_task(self._tidy_forever())
         await self.desk.start()
         self.audit.start()
         self.webhooks.start()
@@ -100,11 +101,18 @@ class Service:
 
     async def close(self) -> None:
         self.ready = False
+        self._tidying.cancel()
         await self.crew.close()
         await self.webhooks.close()
         await self.audit.close()
         await self.desk.close()
         self.store.close()
+
+    async def _tidy_forever(self) -> None:
+        while True:
+            with suppress(KaratError):  # a store that cannot be written now is tidied the next time
+                await asyncio.to_thread(tidy, self.store, self.lots, now=time.time())
+            await asyncio.sleep(TIDYING)
 
     def caller(self, secret: str | None) -> Caller:
         """Say who asks, and count the call. Raises UnknownKeyError or HastyError."""
@@ -120,10 +128,18 @@ class Service:
         """Give the release of a name. Raises UnknownModelError."""
         return await asyncio.to_thread(self.catalog.get, model)
 
-    async def submit(self, caller: Caller, spec: Spec, *, lane: Lane = "bulk", once: str | None = None, webhook: str | None = None) -> Job:
-        """Accept a job. Raises ScopeError, BudgetError, TooManyError or FullError; BusyError when `once` stands for another request."""
+    async def submit(
+        self, caller: Caller, spec: Spec, *, lane: Lane = "bulk", once: str | None = None, webhook: str | None = None, leaves: bool = False
+    ) -> Job:
+        """Accept a job. Raises ScopeError, BudgetError, TooManyError or FullError; BusyError when `once` stands for another request.
+
+        `leaves`: what is made goes out with the answer. Raises PolicyError where it may not.
+        """
         kind, scope = next((kind, scope) for kind, (each, scope) in ASKED.items() if isinstance(spec, each))
         caller.need(scope)
+        if leaves:
+            unfinished = isinstance(spec, Drawing) and spec.previews > 0
+            await asyncio.to_thread(check_answer, self.store, unfinished=unfinished)
         if webhook is not None:
             await asyncio.to_thread(self.webhooks.check, webhook)
         mates = spec.mates() if isinstance(spec, Drawing | Writing | Embedding) else None
@@ -169,14 +185,13 @@ class Service:
         """Reserve what a job should cost until the queue does, and give its seconds. Raises BudgetError."""
         seconds = await asyncio.to_thread(self.expected, kind, mates) * (total or 1)
         self._reserving[caller.owner] += round(seconds * 1e6)
-        spent = await asyncio.to_thread(self.store.queue.spent, caller.owner) + self._reserving[caller.owner] / 1e6
-        price, budget = self.settings.price, caller.budget or 0.0
-        if spent * price > budget:
+        spent = await asyncio.to_thread(costs.spent, self.store, caller.owner)
+        ahead, budget = (self._reserving[caller.owner] / 1e6 - seconds) * spent.price, caller.budget or 0.0
+        if (wanted := seconds * spent.price) > 0 and spent.money + ahead + wanted > budget:
             self._reserving[caller.owner] -= round(seconds * 1e6)
-            left = max(0.0, budget - (spent - seconds) * price)
-            currency = self.settings.currency
+            left = max(0.0, budget - spent.money - ahead)
             raise BudgetError(
-                f"This should cost {seconds * price:.4g} {currency}; {left:.4g} of {budget:.4g} are left.",
+                f"This should cost {wanted:.4g} {spent.currency}; {left:.4g} of {budget:.4g} are left.",
                 repair="Ask for less, or let an administrator raise the budget.",
             )
         return seconds

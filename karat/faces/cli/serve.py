@@ -31,8 +31,6 @@ def serve(
     workers: Annotated[int, typer.Option(min=0, help="Worker processes, which hold the models.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each worker.")] = 1,
     memory: Annotated[int, typer.Option(min=1, help="MiB of weights that each worker keeps loaded.")] = 2048,
-    price: Annotated[float, typer.Option(min=0, help="What a second of a worker costs; budgets of keys are in the same money.")] = 0.0,
-    currency: Annotated[str, typer.Option(help="What that money is called.")] = "EUR",
     certificate: Annotated[Path | None, typer.Option(metavar="FILE", help="A certificate for TLS, as PEM.")] = None,
     key: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate's key, as PEM.")] = None,
     grace: Annotated[float, typer.Option(min=0, help="Seconds that running requests have when the server is asked to end.")] = 20.0,
@@ -57,8 +55,6 @@ def serve(
         workers=workers,
         threads=threads,
         memory=memory << 20,
-        price=price,
-        currency=currency,
         grace=grace,
         open=open,
         webhook_hosts=tuple(webhook_host or ()),
@@ -88,7 +84,9 @@ def key(
     scope: Annotated[list[str] | None, typer.Option(help="What it is for: generate, review, train or admin.")] = None,
     days: Annotated[float | None, typer.Option(min=0, help="Days that it holds; for good if not given.")] = None,
     per_minute: Annotated[float | None, typer.Option(min=1, help="Calls that it allows a minute.")] = None,
-    budget: Annotated[float | None, typer.Option(min=0, help="Money that may be spent with it, at the server's price.")] = None,
+    budget: Annotated[
+        float | None, typer.Option(min=0, help="Money that may be spent with it, at the prices that `karat prices` declares.")
+    ] = None,
     rotate: Annotated[str | None, typer.Option(metavar="ID", help="Make one that follows this key, which ends in an hour.")] = None,
     revoke: Annotated[str | None, typer.Option(metavar="ID", help="End this key now.")] = None,
     listed: Annotated[bool, typer.Option("--list", help="List all keys.")] = False,

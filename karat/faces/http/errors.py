@@ -18,6 +18,7 @@ from karat.words.errors import KaratError, SpecError
 STATUS: dict[str, tuple[int, str]] = {
     "key": (401, "authentication_error"),
     "scope": (403, "permission_error"),
+    "policy": (403, "permission_error"),
     "not-found": (404, "not_found_error"),
     "model-not-found": (404, "not_found_error"),
     "busy": (409, "conflict_error"),

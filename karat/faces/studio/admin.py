@@ -1,4 +1,4 @@
-"""Admin: who may come in and do what, the keys of programs, and every call that was made."""
+"""Admin: who may come in and do what, the keys of programs, the policy of the house, and every call that was made."""
 
 import asyncio
 import time
@@ -7,6 +7,7 @@ from nicegui import ui
 
 from karat.faces.studio import parts
 from karat.faces.studio.parts import block, careful, heading, section, tag
+from karat.faces.studio.policing import show_policy
 from karat.faces.studio.visit import Visit
 
 ROLES = ("creator", "reviewer", "trainer", "admin")
@@ -20,6 +21,7 @@ async def build(visit: Visit) -> None:
     with block("half"):
         await _people(visit)
         await _keys(visit)
+    await show_policy(visit)
     await _calls(visit)
 
 

@@ -4,6 +4,7 @@ from nicegui import ui
 
 from karat.app.assets import AssetLine, Wanted, search
 from karat.app.assets import file_of as file_of_asset
+from karat.app.policy import given_out
 from karat.app.provenance import Story, story
 from karat.app.verdicts import states
 from karat.faces.studio import parts
@@ -95,7 +96,7 @@ def _words(line: AssetLine) -> str:
 async def _one(visit: Visit, told: Story) -> None:
     line, request = told.line, told.line.request
     with heading(_words(line), told.title):
-        parts.link(visit("Download"), f"/studio/assets/{line.id}/file", "q-btn plain").style("display:inline-flex;align-items:center")
+        parts.plain(visit("Download"), careful(lambda: visit.take(given_out, line.id, f"/studio/assets/{line.id}/download")))
         parts.primary(visit("Use these settings"), lambda: ui.navigate.to(address("/create", like=line.id)))
     with block("half"):
         with block("stack"):

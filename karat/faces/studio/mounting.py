@@ -10,6 +10,7 @@ from nicegui import app, ui
 
 from karat.app.assets import file_of
 from karat.app.comparing import read_part, release_file
+from karat.app.policy import check_release, given_out
 from karat.app.serving.service import Service
 from karat.app.thumbnails import thumbnail
 from karat.app.watching import sheet
@@ -34,6 +35,7 @@ SAFE = {
     "content-security-policy": "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'",
     "x-content-type-options": "nosniff",
 }
+ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "text/plain": "txt"}
 WEEKS_2 = 14 * 24 * 3600
 
 
@@ -67,6 +69,10 @@ def _secret(place: Path) -> str:
     return place.read_text()
 
 
+def _name(id: str, media_type: str) -> str:
+    return f"{id[:12]}.{ENDINGS.get(media_type, 'bin')}"
+
+
 def _files(service: Service) -> None:
     """Register the files that pages show, for whoever has signed in."""
 
@@ -79,7 +85,7 @@ def _files(service: Service) -> None:
             try:
                 return give(**request.path_params)
             except KaratError as error:
-                return PlainTextResponse(str(error), 404)
+                return PlainTextResponse(str(error), 403 if error.code == "policy" else 404)
 
         app.get(path, include_in_schema=False)(route)
 
@@ -97,9 +103,15 @@ def _files(service: Service) -> None:
 
     def asset_file(id: str) -> Response:
         content, media_type = file_of(store, id)
-        ending = {"image/png": "png", "image/jpeg": "jpg", "text/plain": "txt"}.get(media_type, "bin")
-        named = {"content-disposition": f'inline; filename="{id[:12]}.{ending}"'}
-        return Response(content, media_type=media_type, headers={**SAFE, **named})
+        return Response(
+            content, media_type=media_type, headers={**SAFE, "content-disposition": f'inline; filename="{_name(id, media_type)}"'}
+        )
+
+    def taken(id: str) -> Response:
+        content, media_type = given_out(store, id)
+        return Response(
+            content, media_type=media_type, headers={**SAFE, "content-disposition": f'attachment; filename="{_name(id, media_type)}"'}
+        )
 
     def drawn(folder: str, file: str) -> Response:
         return FileResponse(sheet(store, folder, file), headers=SAFE)
@@ -108,12 +120,14 @@ def _files(service: Service) -> None:
         return Response(read_part(store, id, "report.html"), media_type="text/html", headers=SAFE)
 
     def whole(id: str) -> Response:
+        check_release(store, id)
         place, name = release_file(store, id)
         return FileResponse(place, filename=name, media_type="application/octet-stream")
 
     for_visitors("/studio/thumbs/{digest}", thumb)
     for_visitors("/studio/assets/{id}/thumb", asset_thumb)
     for_visitors("/studio/assets/{id}/file", asset_file)
+    for_visitors("/studio/assets/{id}/download", taken)
     for_visitors("/studio/runs/{folder}/{file}", drawn)
     for_visitors("/studio/releases/{id}/report.html", report)
     for_visitors("/studio/releases/{id}/file", whole)

@@ -7,6 +7,7 @@ from nicegui import ui
 from karat.app import aliasing
 from karat.app.assets import AssetLine, Wanted, search
 from karat.app.comparing import before, changes, read_part
+from karat.app.policy import check_release
 from karat.app.serving.catalog import Named, Offer
 from karat.faces.studio import parts
 from karat.faces.studio.parts import block, careful, heading, section, tag
@@ -64,7 +65,7 @@ def _about(visit: Visit, offer: Offer) -> str:
 
 async def _one(visit: Visit, offer: Offer, names: Sequence[str]) -> None:
     with heading(offer.title, _about(visit, offer)):
-        parts.link(visit("Download"), f"/studio/releases/{offer.id}/file", "q-btn plain").style("display:inline-flex;align-items:center")
+        parts.plain(visit("Download"), careful(lambda: visit.take(check_release, offer.id, f"/studio/releases/{offer.id}/file")))
         parts.primary(visit("Create with it"), lambda: ui.navigate.to(address("/create", **{"with": offer.id})))
     made = await _made(visit, offer.id, 24)
     if made:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import Field
 
+from karat.app import costs
 from karat.app.audit import Call
 from karat.app.keys import Caller, Key, NewKey
 from karat.app.people import PersonLine
@@ -61,10 +62,9 @@ class Account(Spec):
 @router.get("/me")
 async def me(service: Serving, caller: Anyone) -> Account:
     """Say who the caller is, what they may, and what they have spent."""
-    seconds = await asyncio.to_thread(service.store.queue.spent, caller.owner)
-    settings = service.settings
+    spent = await asyncio.to_thread(costs.spent, service.store, caller.owner)
     secret = await asyncio.to_thread(service.webhooks.secret, caller.owner)
-    return Account(caller=caller, seconds=seconds, spent=seconds * settings.price, currency=settings.currency, webhook_secret=secret)
+    return Account(caller=caller, seconds=spent.seconds, spent=spent.money, currency=spent.currency, webhook_secret=secret)
 
 
 @router.get("/keys")

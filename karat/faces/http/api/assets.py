@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from karat.app import assets, chain
+from karat.app.policy import given_out
 from karat.faces.http.api.pages import Before, Limit
 from karat.faces.http.auth import Creator, Serving
 
@@ -50,6 +51,6 @@ async def origin(id: str, service: Serving, caller: Creator) -> dict[str, tuple[
 
 @router.get("/{id}/file", response_class=Response)
 async def file(id: str, service: Serving, caller: Creator) -> Response:
-    """Give an asset's file."""
-    content, media_type = await asyncio.to_thread(assets.file_of, service.store, id)
+    """Give an asset's file, if the house lets it go."""
+    content, media_type = await asyncio.to_thread(given_out, service.store, id)
     return Response(content, media_type=media_type, headers=PLAIN)

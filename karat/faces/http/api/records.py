@@ -13,6 +13,8 @@ from karat.words.specs import Spec
 
 router = APIRouter(prefix="/api", tags=["chain"])
 MOST = 500
+HIDDEN = ("gold",)
+"""Kinds of records that only administrators see: reviewers must not know which assets are gold items."""
 
 
 class Pointing(Spec):
@@ -26,6 +28,8 @@ async def records(
     service: Serving, caller: Reader, kind: str, before: Annotated[str | None, Query(max_length=64)] = None, limit: Limit = 50
 ) -> dict[str, Any]:
     """List the records of a kind, newest first."""
+    if kind in HIDDEN:
+        caller.need("admin")
     found = await asyncio.to_thread(service.store.find, kind, limit=limit, before=before)
     return {"data": found, "next": found[-1].id if len(found) == limit else None}
 
@@ -34,6 +38,8 @@ async def records(
 async def record(ref: str, service: Serving, caller: Reader) -> dict[str, Any]:
     """Give a record by its id, the start of one, or an alias."""
     found = await asyncio.to_thread(service.store.get, ref)
+    if found.kind in HIDDEN:
+        caller.need("admin")
     return {**found.model_dump(mode="json"), "about": chain.about(found)}
 
 
@@ -48,6 +54,7 @@ async def ancestry(ref: str, service: Serving, caller: Reader) -> dict[str, Any]
 async def descendants(ref: str, service: Serving, caller: Reader) -> dict[str, Any]:
     """Give what was made from a record, nearest first: the first 500, and how many there are."""
     found = await asyncio.to_thread(service.store.descendants, ref)
+    found = [each for each in found if each.kind not in HIDDEN or "admin" in caller.scopes]
     return {"data": chain.links(found[:MOST]), "count": len(found)}
 
 
