@@ -1,6 +1,7 @@
 """The server as its clients see it: OpenAI's own client, plain requests, and those who mean harm; against a real process."""
 
 import base64
+import hashlib
 import http.client
 import io
 import json
@@ -18,12 +19,25 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from PIL import Image
 from served import Served, add_texts, serve
 
 from karat.app.costs import Prices, declare
 from karat.store.store import Store
 
 PRICE = 0.5
+
+
+def grey_picture(*, clear: bool = False) -> bytes:
+    """Give a grey picture, or a mask of its size whose lower half is clear."""
+    file, picture = io.BytesIO(), Image.new("RGBA" if clear else "L", (8, 8), (0, 0, 0, 255) if clear else 99)
+    if clear:
+        picture.paste((0, 0, 0, 0), (0, 4, 8, 8))
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+GREY, HALF = grey_picture(), grey_picture(clear=True)
 ASK: list[Any] = [{"role": "user", "content": "Where is a red?"}]
 
 
@@ -136,6 +150,43 @@ def test_pictures_are_seen_on_their_way(ai: openai.OpenAI) -> None:
     assert events[-1].b64_json == whole[0].b64_json
 
 
+def test_pictures_are_made_anew_where_the_mask_is_clear(ai: openai.OpenAI, web: httpx.Client) -> None:
+    told: dict[str, Any] = {"seed": 4, "steps": 4, "given": {"label": "square"}, "sampling": {"solver": "euler"}}
+    asked: dict[str, Any] = {"model": "shapes:live", "image": GREY, "mask": HALF, "prompt": "", "extra_body": told}
+    two = ai.images.edit(n=2, **asked).data or []
+    files = [base64.b64decode(picture.b64_json or "") for picture in two]
+    pictures = [Image.open(io.BytesIO(file)) for file in files]
+    assert [{picture.getpixel((x, y)) for x in range(8) for y in range(4)} for picture in pictures] == [{99}, {99}]
+    assert pictures[0].crop((0, 4, 8, 8)).tobytes() != pictures[1].crop((0, 4, 8, 8)).tobytes()
+    line = web.get(f"/api/assets/{(two[0].model_extra or {})['asset_id']}").json()["request"]
+    assert (line["strength"], line["given"], line["sampling"]) == (1.0, {"label": "square"}, {"solver": "euler", "steps": 4})
+    assert (line["picture"], line["mask"]) == tuple(hashlib.sha256(file).hexdigest() for file in (GREY, HALF))
+    events = list(ai.images.edit(stream=True, partial_images=1, **asked))
+    assert [event.type for event in events] == ["image_edit.partial_image", "image_edit.completed"]
+    assert base64.b64decode(events[-1].b64_json) == files[0]
+
+
+def test_a_picture_is_varied_the_same_whatever_is_made_beside_it(web: httpx.Client, ai: openai.OpenAI) -> None:
+    def varied(strength: float, made: dict[float, str]) -> None:
+        told = {"model": "shapes:live", "seed": "1", "strength": str(strength), "steps": "8"}
+        answer = web.post("/v1/images/variations", files={"image": GREY}, data=told)
+        made[strength] = answer.json()["data"][0]["b64_json"]
+
+    alone: dict[float, str] = {}
+    together: dict[float, str] = {}
+    for strength in (0.3, 0.6):
+        varied(strength, alone)
+    threads = [threading.Thread(target=varied, args=(strength, together)) for strength in (0.3, 0.6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone
+    assert len(set(alone.values())) == 2
+    usual = ai.images.edit(model="shapes:live", image=GREY, prompt="", extra_body={"seed": 1, "steps": 8}).data or []
+    assert usual[0].b64_json == alone[0.6], "without a mask, the whole is varied"
+
+
 def test_answers_stream_as_they_are(ai: openai.OpenAI) -> None:
     asked: dict[str, Any] = {"model": "talk:live", "messages": ASK, "seed": 3, "max_completion_tokens": 12}
     whole = ai.chat.completions.create(n=2, logprobs=True, top_logprobs=2, **asked)
@@ -208,7 +259,19 @@ REFUSED: dict[str, tuple[type[openai.APIStatusError], Callable[[openai.OpenAI], 
     "no talk": (openai.BadRequestError, lambda ai: ai.chat.completions.create(model="plain:live", messages=ASK), "does not converse"),
     "long": (openai.BadRequestError, lambda ai: ai.completions.create(model="plain:live", prompt="x" * 900), "tokens long"),
     "no vector": (openai.BadRequestError, lambda ai: ai.embeddings.create(model="shapes:live", input="x"), "reads no texts"),
-    "no edits": (openai.BadRequestError, lambda ai: ai.images.edit(model="shapes:live", image=b"x", prompt="x"), "edits pictures"),
+    "no edit of texts": (openai.BadRequestError, lambda ai: ai.images.edit(model="talk:live", image=b"x", prompt="x"), "no pictures"),
+    "no such picture": (openai.BadRequestError, lambda ai: ai.images.edit(model="shapes:live", image=b"x", prompt=""), "no picture that"),
+    "no such strength": (
+        openai.UnprocessableEntityError,
+        lambda ai: ai.images.edit(model="shapes:live", image=GREY, prompt="", extra_body={"strength": 2}),
+        "strength: ",
+    ),
+    "two pictures": (openai.BadRequestError, lambda ai: ai.images.edit(model="shapes:live", image=[GREY, GREY], prompt=""), "at a time"),
+    "opaque mask": (
+        openai.BadRequestError,
+        lambda ai: ai.images.edit(model="shapes:live", image=GREY, mask=GREY, prompt=""),
+        "no transparency",
+    ),
     "no speech": (openai.BadRequestError, lambda ai: ai.audio.speech.create(model="m", voice="v", input="x"), "no codec for sound"),
     "no ears": (openai.BadRequestError, lambda ai: ai.audio.transcriptions.create(model="m", file=b"x"), "no codec for sound"),
 }
@@ -230,7 +293,6 @@ def test_an_error_in_a_stream_is_raised(ai: openai.OpenAI) -> None:
 
 
 def test_what_openai_itself_gave_up_says_what_is_missing(web: httpx.Client) -> None:
-    assert "varies a picture" in shape_of(web.post("/v1/images/variations", files={"image": b"x"}))["message"]
     asked = [("POST", ""), ("GET", ""), ("GET", "/v"), ("GET", "/v/content"), ("DELETE", "/v")]
     assert all("no codec" in shape_of(web.request(method, f"/v1/videos{path}"))["message"].lower() for method, path in asked)
 

@@ -29,9 +29,10 @@ from karat.values.given import Given
 from karat.words.errors import Cancelled, SpecError, StoreError
 from karat.words.events import Event, Finished, Progress, Saved, Started
 from karat.words.specs import Spec, digest_of
-from karat.work.generation import Ready, group_size, make_values, repeated
-from karat.work.requests import Request
+from karat.work.generation import Previewed, Ready, group_size, make_values, repeated
+from karat.work.requests import Request, Retouch
 
+Steps = Iterator[tuple[Previewed, Tensor]]
 SHEET = 400
 """The most pictures that a contact sheet shows."""
 
@@ -89,8 +90,9 @@ def generate_asked(
     request = Request(count=asked.count, seed=asked.seed, first=asked.first, sampling=asked.sampling)
     variants = [given] if asked.each is None else [{**given, asked.each: name} for name in _names(asked.each, ready)]
     batch = Batch(request, [variant for variant in variants for _ in range(asked.count)])
+    steps = _steps(ready, batch)
     made: list[tuple[Path, str]] = []
-    for event in _make(AssetWriter(store, record, release, ready, batch, out), batch, stop):
+    for event in make_with(AssetWriter(store, record, release, ready, batch, out), batch, steps, stop):
         if isinstance(event, Made) and len(made) < SHEET:
             made.append((Path(event.path), ", ".join(map(str, batch.givens[event.index - asked.first].values()))))
         if isinstance(event, Finished) and sheet is not None:
@@ -107,16 +109,22 @@ def generate(store: Store, ref: str, request: Request, out: Path, *, stop: Calla
     record, release = open_release(store, ref)
     ready, _ = load_release(release)
     batch = Batch(request, [request.given] * request.count)
-    yield from _make(AssetWriter(store, record, release, ready, batch, out), batch, stop)
+    yield from make_with(AssetWriter(store, record, release, ready, batch, out), batch, _steps(ready, batch), stop)
 
 
-def _make(writer: "AssetWriter", batch: Batch, stop: Callable[[], bool]) -> Iterator[Event]:
-    ready, out = writer.ready, writer.out
-    total, request = len(batch.givens), batch.request
-    seeds = [(request.seed, request.first + place) for place in range(total)]
+def _steps(ready: Ready, batch: Batch) -> Steps:
+    """Give the steps that make a batch's values."""
+    request = batch.request
+    seeds = [(request.seed, request.first + place) for place in range(len(batch.givens))]
+    return make_values(ready.model, rows_of(ready, batch.givens), seeds, request.sampling)
+
+
+def make_with(writer: "AssetWriter", batch: Batch, steps: Steps, stop: Callable[[], bool]) -> Iterator[Event]:
+    """Write what some steps make as they come. Ends with Finished; raises Cancelled, between two steps, when `stop` says so."""
+    out, total = writer.out, len(batch.givens)
     yield Started(what="generation", total=total, unit="assets")
     done = 0
-    for step, values in make_values(ready.model, _rows(ready, batch.givens), seeds, request.sampling):
+    for step, values in steps:
         if stop():
             raise Cancelled(f"Stopped after {done} of {total} assets; they are kept in {out}.", repair="Give the same command again.")
         if step.done < step.total:
@@ -129,7 +137,7 @@ def _make(writer: "AssetWriter", batch: Batch, stop: Callable[[], bool]) -> Iter
     yield Finished(what="generation", result=str(out), summary=summary, figures={"assets": done, "copied": writer.copied})
 
 
-def _rows(ready: Ready, givens: Sequence[Mapping[str, Any]]) -> Given:
+def rows_of(ready: Ready, givens: Sequence[Mapping[str, Any]]) -> Given:
     """Give one row of conditions for each asset; equal neighbours are encoded once."""
     rows: Given | None = None
     for given, run in groupby(givens):
@@ -206,7 +214,8 @@ class AssetWriter:
             if verdict is not None:
                 facts["originality"] = verdict.model_dump(mode="json")
                 self.copied += verdict.copied
-            asset = self.store.record("asset", made=blob, made_from=[self.record.id], spec=single, facts=facts)
+            made_from = [self.record.id, *_sources(self.store, single)]
+            asset = self.store.record("asset", made=blob, made_from=made_from, spec=single, facts=facts)
             known = {} if verdict is None else {"copied": verdict.copied, "nearest": verdict.nearest}
             yield Made(asset=asset, path=path, index=single.first, **known)
 
@@ -233,10 +242,17 @@ def copies_told(copied: int) -> str:
     return f"; {copied:,} lie{'s' if copied == 1 else ''} suspiciously near a training sample" if copied else ""
 
 
+def _sources(store: Store, single: Request) -> list[str]:
+    """Give the asset that a picture was made from, if one was made here whose file it is."""
+    found = store.made(single.picture) if isinstance(single, Retouch) else []
+    return [record.id for record in found if record.kind == "asset"][:1]
+
+
 def file_of(ready: Ready, value: Tensor, release: Release, single: Request) -> bytes:
     """Give the bytes of one asset's file, with its origin inside."""
     payload = ready.made.write(ready.made.decode(value))
-    settings = digest_of({"given": single.given, "sampling": single.sampling, "index": single.first})
+    own = single.model_dump(mode="json", exclude=set(Request.model_fields))
+    settings = digest_of({"given": single.given, "sampling": single.sampling, "index": single.first, **own})
     about = Origin(
         release=release.digest,
         asset=asset_id(release, single),

@@ -66,6 +66,7 @@ def reproduce_asset(store: Store, ref: str, out: Path) -> Iterator[Event]:
     from karat.app.editing import edited_again
     from karat.app.generating import file_name, file_of
     from karat.app.releasing import load_release, open_release
+    from karat.app.retouching import retouched_again
     from karat.app.writing import written_again
     from karat.work.generation import all_values, repeated
     from karat.work.requests import Request
@@ -81,6 +82,8 @@ def reproduce_asset(store: Store, ref: str, out: Path) -> Iterator[Event]:
         single, payload = written_again(store, ready, record.spec)
     elif {"spans", "between", "toward"} & set(record.spec):
         single, payload = edited_again(store, ready, spec, record.spec)
+    elif "picture" in record.spec:
+        single, payload = retouched_again(store, ready, release, record.spec)
     else:
         single = Request.from_values(record.spec)
         rows = repeated(ready.conditions(single.given), 1)

@@ -76,12 +76,24 @@ class Model(nn.Module):
         """Make one value for each (seed, index); the last step's preview is the result. Stop between steps by closing the iterator."""
         yield from self._taken(self.family.sample(given.to(self.device), options, Noise(seeds, self.device)))
 
-    def fill(self, x: Tensor, where: Tensor, given: Given, options: SamplingOptions, seeds: Sequence[tuple[int, int]]) -> Iterator[Step]:
+    def fill(
+        self,
+        x: Tensor,
+        where: Tensor,
+        given: Given,
+        options: SamplingOptions,
+        seeds: Sequence[tuple[int, int]],
+        *,
+        strength: float = 1.0,
+    ) -> Iterator[Step]:
         """Make parts of values anew, where `where` (B, *S) is True, as `make` makes whole ones. Raises SpecError if the family cannot."""
         if not isinstance(self.family, Filling):
-            raise SpecError(f"A model of the family {self.family.kind} cannot fill gaps.", repair="Edit with a model of the family masked.")
+            able = ", ".join(kind for kind, family in families.items() if hasattr(family, "fill"))
+            raise SpecError(
+                f"A model of the family {self.family.kind} cannot fill gaps.", repair=f"Edit with one of a family that can: {able}."
+            )
         noise = Noise(seeds, self.device)
-        yield from self._taken(self.family.fill(x.to(self.device), where.to(self.device), given.to(self.device), options, noise))
+        yield from self._taken(self.family.fill(x.to(self.device), where.to(self.device), given.to(self.device), options, noise, strength))
 
     def _taken(self, steps: Iterator[Step]) -> Iterator[Step]:
         self.eval()

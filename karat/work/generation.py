@@ -72,10 +72,19 @@ class Ready:
         return Given(values, keep)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Values (B, *S[, C]) of which a part is kept: `where` (B, *S) they are made anew, and how much of what was there is lost in that."""
+
+    values: Tensor
+    where: Tensor
+    strength: float
+
+
 def make_values(
-    model: Model, rows: Given, seeds: Sequence[tuple[int, int]], sampling: Mapping[str, Any]
+    model: Model, rows: Given, seeds: Sequence[tuple[int, int]], sampling: Mapping[str, Any], kept: Kept | None = None
 ) -> Iterator[tuple[Previewed, Tensor]]:
-    """Make one value for each seed under its row of conditions. Yields each step with the values of its group as they stand.
+    """Make one value for each seed under its row of conditions, or a part of one (`kept`). Yields each step with its group's values so far.
 
     The last step of each group has `done == total`; stop between steps by closing the iterator.
     """
@@ -86,7 +95,12 @@ def make_values(
         places = [min(place, len(seeds) - 1) for place in range(group * size, (group + 1) * size)]
         wanted = min(size, len(seeds) - group * size)
         given = rows.rows(torch.tensor(places))
-        for step in model.make(given, options, [seeds[place] for place in places]):
+        some = [seeds[place] for place in places]
+        if kept is None:
+            steps = model.make(given, options, some)
+        else:
+            steps = model.fill(kept.values[places], kept.where[places], given, options, some, strength=kept.strength)
+        for step in steps:
             told = Previewed(done=step.done, total=step.total, group=group, groups=groups)
             yield told, step.preview[:wanted].cpu()
 

@@ -13,7 +13,7 @@ from karat.words.errors import SpecError
 from karat.words.events import Event
 from karat.words.specs import Spec, digest_of
 from karat.work.recipes.dials import Dials
-from karat.work.requests import Request
+from karat.work.requests import Request, Retouch
 
 Scope = Literal["generate", "review", "train", "admin"]
 
@@ -22,12 +22,13 @@ class Drawing(Spec):
     """A request to a release, by its record; `previews` unfinished pictures of the first asset are shown on the way."""
 
     release: str
-    request: Request
+    request: Retouch | Request
     previews: int = Field(0, ge=0, le=3)
 
     def mates(self) -> str:
-        """Name the jobs that this one may be computed with."""
-        return f"{self.release[:64]} {digest_of(self.request.sampling)[:16]}"
+        """Name the jobs that this one may be computed with: those that go the same way."""
+        way = self.request.sampling if not isinstance(self.request, Retouch) else [self.request.sampling, self.request.strength]
+        return f"{self.release[:64]} {digest_of(way)[:16]}"
 
 
 class Writing(Spec):

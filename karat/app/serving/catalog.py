@@ -10,11 +10,14 @@ from karat.store.store import Store
 from karat.values.passages import Passage
 from karat.words.errors import NotFoundError, SpecError
 from karat.words.specs import Spec
-from karat.work.requests import Request
+from karat.work.requests import Request, Retouch
 
 WRITES = ("autoregressive", "pretrained")
 """The families that write token by token."""
+FILLS = ("diffusion", "masked")
+"""The families that make parts of values anew."""
 TEXTS = ("text", "pretrained-text")
+ABLE = f"Choose a release of pictures of the family {' or '.join(FILLS)}: GET /v1/models."
 
 
 class UnknownModelError(NotFoundError):
@@ -24,7 +27,10 @@ class UnknownModelError(NotFoundError):
 
 
 class Offer(Spec):
-    """A release as a server offers it. `given` says what it can be told, by name; `names` the values that a label may have."""
+    """A release as a server offers it. `given` says what it can be told, by name; `names` the values that a label may have.
+
+    `varies`: it varies pictures that it is given; `paints`: it makes a masked part of one anew.
+    """
 
     id: str
     title: str
@@ -37,6 +43,8 @@ class Offer(Spec):
     height: int | None = None
     writes: bool = False
     answers: bool = False
+    varies: bool = False
+    paints: bool = False
 
 
 class Named(Spec):
@@ -87,6 +95,7 @@ def _read(record: Record, spec: dict[str, Any]) -> Offer:
     state, is_text = made["state"], made["kind"] in TEXTS
     height, width = state["size"] if made["kind"] == "image" else (None, None)
     writes = spec["made"]["kind"] in TEXTS and family in WRITES
+    varies = made["kind"] == "image" and family in FILLS
     talks = state.get("packing") == "whole" if made["kind"] == "text" else bool(state.get("answers") or state.get("template"))
     return Offer(
         id=record.id,
@@ -100,6 +109,8 @@ def _read(record: Record, spec: dict[str, Any]) -> Offer:
         height=height,
         writes=writes,
         answers=writes and is_text and talks,
+        varies=varies,
+        paints=varies and len(spec["model"]["space"]["shape"]) == 2,
     )
 
 
@@ -107,6 +118,24 @@ def drawing_of(offer: Offer, prompt: str, values: dict[str, Any], *, previews: i
     """Give the job of a picture request in words. Raises SpecError where the release has no place for the prompt or a condition."""
     check_given(offer, values.get("given", {}))
     request = Request.from_values({**values, "given": given_of(offer, prompt, values.get("given", {}))})
+    return Drawing(release=offer.id, request=request, previews=previews)
+
+
+def check_retouching(offer: Offer, *, masked: bool) -> None:
+    """Raise SpecError for a release that cannot go on from a picture, or keep a part of one."""
+    if not offer.varies:
+        said = f"The release {offer.title!r} is of the family {offer.family}, which cannot go on from a picture."
+        raise SpecError(said if offer.makes == "image" else f"The release {offer.title!r} makes no pictures.", repair=ABLE)
+    if masked and not offer.paints:
+        said = f"The latents of the release {offer.title!r} stand for whole pictures, so no part of one can be kept."
+        raise SpecError(said, repair="Leave out the mask to vary the whole, or choose another release: GET /v1/models.")
+
+
+def retouching_of(offer: Offer, prompt: str, values: dict[str, Any], *, previews: int = 0) -> Drawing:
+    """Give the job of a request to retouch a picture. Raises SpecError for what the release cannot do or does not know."""
+    check_retouching(offer, masked=values.get("mask") is not None)
+    check_given(offer, values.get("given", {}))
+    request = Retouch.from_values({**values, "given": given_of(offer, prompt, values.get("given", {}))})
     return Drawing(release=offer.id, request=request, previews=previews)
 
 

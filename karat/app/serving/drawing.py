@@ -1,4 +1,4 @@
-"""Jobs that make assets from a release: several that ask one release with the same settings are computed together.
+"""Jobs that make assets from a release, or retouch pictures: several that ask one release with the same settings are computed together.
 
 Which others a job is computed with changes nothing in its assets.
 """
@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from karat.app.generating import AssetWriter, Made
+from karat.app.generating import AssetWriter, Made, Steps
+from karat.app.retouching import reading
 from karat.app.serving.asking import Drawing, Previewing
 from karat.app.serving.doing import Bench, Done, doers
 from karat.app.serving.loaded import Loaded
@@ -20,7 +21,8 @@ from karat.values.given import Given
 from karat.words.errors import Cancelled, KaratError
 from karat.words.events import Event, Progress
 from karat.work.generation import Previewed, make_values, repeated
-from karat.work.requests import Request
+from karat.work.requests import Request, Retouch
+from karat.work.retouching import Canvas, as_pictures, retouched
 
 
 @dataclass
@@ -47,14 +49,18 @@ class _Singles:
 
 @doers.add("generate")
 def draw(bench: Bench, jobs: Sequence[Job]) -> Iterator[tuple[Job, Event | KaratError]]:
-    """Make the assets of some requests to one release."""
+    """Make the assets of some requests to one release, all of which go the same way: none of them retouches, or all do."""
     loaded = bench.releases.get(Drawing.from_values(jobs[0].spec).release)
     asked: list[_Asked] = []
     rows: Given | None = None
+    canvas: Canvas | None = None
     for job in jobs:
         drawing = Drawing.from_values(job.spec)
         try:
             own = repeated(loaded.ready.conditions(drawing.request.given), drawing.request.count)
+            if isinstance(drawing.request, Retouch):
+                laid = Canvas.of(loaded.ready, drawing.request, reading(bench.store))
+                canvas = laid if canvas is None else canvas.joined(laid)
         except KaratError as error:
             yield job, error
             continue
@@ -62,15 +68,25 @@ def draw(bench: Bench, jobs: Sequence[Job]) -> Iterator[tuple[Job, Event | Karat
         asked.append(_Asked(job, drawing, range(first, first + drawing.request.count), []))
         rows = own if rows is None else rows.joined(own)
     if rows is not None:
-        yield from _draw(bench, loaded, asked, rows)
+        yield from _draw(bench, loaded, asked, rows, canvas)
 
 
-def _draw(bench: Bench, loaded: Loaded, asked: list[_Asked], rows: Given) -> Iterator[tuple[Job, Event | KaratError]]:
-    singles = [each.drawing.request.changed(count=1, first=index) for each in asked for index in _indices(each.drawing.request)]
+def _draw(
+    bench: Bench, loaded: Loaded, asked: list[_Asked], rows: Given, canvas: Canvas | None
+) -> Iterator[tuple[Job, Event | KaratError]]:
+    ready, singles = (
+        loaded.ready,
+        [each.drawing.request.changed(count=1, first=index) for each in asked for index in _indices(each.drawing.request)],
+    )
     seeds = [(single.seed, single.first) for single in singles]
-    writer = AssetWriter(bench.store, loaded.record, loaded.release, loaded.ready, _Singles(singles[0], singles), None)
+    steps: Steps
+    if canvas is None:
+        steps = make_values(ready.model, rows, seeds, singles[0].sampling)
+    else:
+        steps, ready = retouched(ready, rows, seeds, singles[0].sampling, canvas), as_pictures(ready)
+    writer = AssetWriter(bench.store, loaded.record, loaded.release, ready, _Singles(singles[0], singles), None)
     done, together = 0, len(asked)
-    for step, values in make_values(loaded.ready.model, rows, seeds, singles[0].sampling):
+    for step, values in steps:
         stopped = [each for each in asked if bench.stopped(each.job.id)]
         for each in stopped:
             asked.remove(each)

@@ -12,11 +12,11 @@ import karat
 from karat.app.serving.service import Service, ServiceSettings
 from karat.faces.http import errors, metrics
 from karat.faces.http.api import accounts, assets, house, jobs, records, uploads, verdicts
-from karat.faces.http.openai import chat, completions, embeddings, images, media, models
+from karat.faces.http.openai import chat, completions, edits, embeddings, images, media, models
 from karat.faces.http.passing import Passing
 
 health = APIRouter(prefix="/health", tags=["health"])
-OPENAI = (models.router, images.router, chat.router, completions.router, embeddings.router, media.router)
+OPENAI = (models.router, images.router, edits.router, chat.router, completions.router, embeddings.router, media.router)
 OWN = (records.router, jobs.router, uploads.router, assets.router, verdicts.router, house.router, accounts.router)
 REFUSED = (400, 401, 403, 404, 409, 413, 422, 429, 500, 503)
 REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": errors.ErrorAnswer} for status in REFUSED}

@@ -2,9 +2,14 @@
 
 At time t, x_t = (1 - t) · noise + t · data, and the net learns the velocity data - noise. Times are drawn logit-normal (Esser et al. 2024,
 arXiv 2403.03206). Guidance (arXiv 2207.12598) acts in an interval of times only (Kynkäänniemi et al. 2024, arXiv 2404.07724).
+
+A part of a value is made anew by following the flow there, while the rest goes the straight path that is known for it; and each stretch of
+the way is gone several times with new noise, so that both come to agree (RePaint, Lugmayr et al. 2022, arXiv 2201.09865). A value is varied
+by starting on the way between noise and it (SDEdit, Meng et al. 2021, arXiv 2108.01073).
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
@@ -13,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from karat.learning.families.family import FamilyOptions, Loss, Noise, SamplingOptions, Step, families, normal_like, uniform
-from karat.learning.families.solvers import grid, solvers
+from karat.learning.families.solvers import Velocity, grid, solvers
 from karat.learning.nets.convnet import ConvnetSpec
 from karat.learning.nets.nets import NetSpec, mapper
 from karat.values.bridges import as_numbers
@@ -21,6 +26,10 @@ from karat.values.given import Given
 from karat.values.spaces import Space
 
 BINS = (0.1, 0.3, 0.5, 0.7, 0.9)
+STRETCHES = 8
+"""Into so many stretches the way is divided when a part is made anew …"""
+ROUNDS = 4
+"""… each of which, but the first, is gone so many times."""
 
 
 class DiffusionOptions(FamilyOptions):
@@ -78,9 +87,29 @@ class Diffusion(nn.Module):
         return {"loss": torch.stack(list(by_time.values())).mean(0), **by_time}
 
     def sample(self, given: Given, options: DiffusionSampling, noise: Noise) -> Iterator[Step]:
-        times = grid(options.steps, options.shift)
         start = noise.normal(*self.bridge.inner.value_shape)
+        for step, x, guess in solvers[options.solver](self._velocity(given, options), start, grid(options.steps, options.shift)):
+            yield self._seen(step, options.steps, x, guess)
 
+    def fill(self, x: Tensor, where: Tensor, given: Given, options: DiffusionSampling, noise: Noise, strength: float) -> Iterator[Step]:
+        data, new = self.bridge.enter(x) * self.options.reach, where[..., None]
+        flow, fresh = self._velocity(given, options), noise.normal(*self.bridge.inner.value_shape)
+        times = [1 - strength * (1 - t) for t in grid(options.steps, options.shift)]
+        x_t = (1 - times[0]) * fresh + times[0] * data
+        ends = [round(place * options.steps / min(STRETCHES, options.steps)) for place in range(min(STRETCHES, options.steps) + 1)]
+        rounds = [1] + [ROUNDS if strength == 1 else 1] * (len(ends) - 2)
+        total = sum((last - first) * count for (first, last), count in zip(pairwise(ends), rounds, strict=True))
+        done = 0
+        for (first, last), count in zip(pairwise(ends), rounds, strict=True):
+            for again in range(count):
+                if again:
+                    x_t, fresh = _gone_back(x_t, fresh, (times[last], times[first]), noise)
+                path = solvers[options.solver](_keeping(flow, new, data - fresh), x_t, times[first : last + 1])
+                for _, x_t, guess in path:
+                    done += 1
+                    yield self._seen(done, total, x_t, guess)
+
+    def _velocity(self, given: Given, options: DiffusionSampling) -> Velocity:
         def velocity(x: Tensor, t: float) -> Tensor:
             t_B = x.new_full((len(x),), t)
             if options.guidance == 1 or not given.values or not options.guide_from <= t <= options.guide_to:
@@ -89,12 +118,27 @@ class Diffusion(nn.Module):
             with_none = self.net(x, t_B, given.nothing()).float()
             return with_none + options.guidance * (with_all - with_none)
 
-        for step, x, guess in solvers[options.solver](velocity, start, times):
-            seen = x if step == options.steps else guess
-            yield Step(step, options.steps, self.bridge.leave((seen / self.options.reach).clamp(-1, 1)))
+        return velocity
+
+    def _seen(self, step: int, total: int, x: Tensor, guess: Tensor) -> Step:
+        seen = x if step == total else guess
+        return Step(step, total, self.bridge.leave((seen / self.options.reach).clamp(-1, 1)))
 
     def _error(self, data: Tensor, t_B: Tensor, given: Given, generator: torch.Generator) -> Tensor:
         noise = normal_like(data, generator)
         t = t_B.view(-1, *(1,) * (data.ndim - 1))
         guess = self.net((1 - t) * noise + t * data, t_B, given)
         return F.mse_loss(guess.float(), data - noise, reduction="none").flatten(1).mean(1)
+
+
+def _keeping(flow: Velocity, new: Tensor, known: Tensor) -> Velocity:
+    """Give a velocity that is the flow's where something is made anew, and known elsewhere."""
+    return lambda x, t: torch.where(new, flow(x, t), known)
+
+
+def _gone_back(x: Tensor, fresh: Tensor, times: tuple[float, float], noise: Noise) -> tuple[Tensor, Tensor]:
+    """Go back from one time to an earlier one by new noise; give what is there, and the noise that the kept part comes from now."""
+    late, early = times
+    old = early * (1 - late) / (late * (1 - early))
+    more = (1 - old**2) ** 0.5 * noise.normal(*x.shape[1:])
+    return early / late * x + (1 - early) * more, old * fresh + more

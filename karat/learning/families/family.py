@@ -98,8 +98,11 @@ class Family(Protocol):
 class Filling(Protocol):
     """A family that can make a part of a value anew and keep the rest: the head of all editing."""
 
-    def fill(self, x: Tensor, where: Tensor, given: Given, options: Any, noise: Noise) -> Iterator[Step]:
-        """Make the positions of `x` (B, *S[, C]) anew at which `where` (B, *S) is True, one way for each stream of `noise`."""
+    def fill(self, x: Tensor, where: Tensor, given: Given, options: Any, noise: Noise, strength: float) -> Iterator[Step]:
+        """Make the positions of `x` (B, *S[, C]) anew at which `where` (B, *S) is True, one way for each stream of `noise`.
+
+        `strength`, above 0: how much of what was there is lost; 1: all of it.
+        """
         ...
 
 

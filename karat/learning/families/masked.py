@@ -89,9 +89,10 @@ class Masked(nn.Module):
         ids_BN = torch.full((noise.count, inner.positions), self.net.gap, device=noise.device)
         return self._filled(ids_BN, given, options, noise)
 
-    def fill(self, x: Tensor, where: Tensor, given: Given, options: MaskedSampling, noise: Noise) -> Iterator[Step]:
-        """Make the positions of `x` (B, *S[, C]) anew at which `where` (B, *S) is True, one way for each stream of `noise`."""
+    def fill(self, x: Tensor, where: Tensor, given: Given, options: MaskedSampling, noise: Noise, strength: float) -> Iterator[Step]:
         ids = self.bridge.enter(x)
+        if strength < 1:
+            where = where & (noise.uniform(*where.shape[1:]) < strength)
         wide = where.reshape(*where.shape, *(1,) * (ids.ndim - where.ndim)).expand_as(ids)
         return self._filled(torch.where(wide, self.net.gap, ids).flatten(1), given, options, noise)
 

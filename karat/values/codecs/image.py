@@ -38,6 +38,8 @@ _RESAMPLE = {
 }
 _LOOKED_AT = 256
 _LONGEST_SIDE = 64
+CLEAR = 127
+"""A pixel of a mask that is less opaque than 255 minus this counts as transparent."""
 
 
 def _both_sides(size: Any) -> Any:
@@ -108,6 +110,15 @@ class ImageCodec:
         if self.mode == "RGBA":
             pixels[pixels[..., 3] == 0, :3] = self.options.background
         return pixels
+
+    def clear(self, mask: bytes) -> np.ndarray:
+        """Give where a mask is transparent, fitted as a picture of its size is: booleans (height, width)."""
+        picture = open_picture(mask)
+        if picture.mode != "RGBA":
+            return np.zeros(self.size, bool)
+        shown = picture.getchannel("A").point(lambda level: 255 - level)
+        sheet = ImageCodec(self.options.changed(mode="L", background=(0, 0, 0)))._resized(shown)
+        return np.asarray(sheet) > CLEAR
 
     def value(self, packed: Tensor) -> Tensor:
         """Give values in [-1, 1] of a batch of uint8 pictures."""

@@ -1,4 +1,4 @@
-"""POST /v1/images/…: pictures from a release; a stream shows unfinished ones."""
+"""POST /v1/images/generations: pictures from a release; a stream shows unfinished ones."""
 
 import asyncio
 import base64
@@ -12,20 +12,18 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from karat.app.assets import asset, file_of
-from karat.app.keys import Caller
 from karat.app.serving.catalog import Offer, drawing_of
 from karat.app.serving.service import Job, Service, result_of
 from karat.faces.http.auth import Creator, Serving
-from karat.faces.http.errors import MissingError, wrong
+from karat.faces.http.errors import wrong
 from karat.faces.http.waiting import stream, while_there
 
 router = APIRouter(tags=["images"])
 
 
-class ImageRequest(BaseModel):
-    """A request for pictures. `seed`, `first`, `given`, `steps`, `guidance` and `sampling` are Karat's own."""
+class PictureRequest(BaseModel):
+    """What is asked of pictures, however they are made. `seed`, `first`, `given`, `steps`, `guidance` and `sampling` are Karat's own."""
 
-    prompt: str = Field(max_length=32_000)
     model: str
     n: int = Field(1, ge=1, le=64)
     size: str | None = None
@@ -44,23 +42,25 @@ class ImageRequest(BaseModel):
     sampling: dict[str, Any] = {}
 
 
+class ImageRequest(PictureRequest):
+    """A request for pictures of a prompt."""
+
+    prompt: str = Field(max_length=32_000)
+
+
 @router.post("/v1/images/generations", response_model=None)
 async def generations(body: ImageRequest, request: Request, service: Serving, caller: Creator) -> dict[str, Any] | StreamingResponse:
     """Make pictures. Extra fields of each: `asset_id`, `seed`, `index`, `originality`."""
     offer = await service.offer(body.model)
-    job = await _submitted(service, caller, body, offer)
-    shape = f"{offer.width}x{offer.height}"
-    if body.stream:
-        return stream(_streamed(service, job, body, shape), named=True, left=lambda: service.left(job))
-    result = await while_there(request, service.done(job))
-    data = await asyncio.to_thread(_data, service, result, body, str(request.base_url))
-    return {"created": int(time.time()), "data": data, "output_format": "png", "size": shape, "job": job.id, "usage": _usage(result)}
-
-
-async def _submitted(service: Service, caller: Caller, body: ImageRequest, offer: Offer) -> Job:
-    """Check what OpenAI's fields ask, and accept the job."""
     if offer.makes != "image":
         raise wrong(f"The release {body.model!r} makes no pictures.", "Choose one that does: GET /v1/models.")
+    spec = drawing_of(offer, body.prompt, values_of(body, offer), previews=body.partial_images if body.stream else 0)
+    job = await service.submit(caller, spec, lane="interactive")
+    return await answer(request, service, job, body, offer)
+
+
+def values_of(body: PictureRequest, offer: Offer) -> dict[str, Any]:
+    """Check what OpenAI's fields ask, and give what a request of Karat's says."""
     if body.size not in (None, "auto", f"{offer.width}x{offer.height}"):
         repair = f'Give "{offer.width}x{offer.height}" or "auto".'
         raise wrong(f"This release makes pictures of {offer.width}x{offer.height}, not {body.size}.", repair)
@@ -69,17 +69,27 @@ async def _submitted(service: Service, caller: Caller, body: ImageRequest, offer
     dials = {"steps": body.steps, "guidance": body.guidance}
     sampling = {**body.sampling, **{name: value for name, value in dials.items() if value is not None}}
     seed = secrets.randbits(31) if body.seed is None else body.seed
-    values = {"count": body.n, "seed": seed, "first": body.first, "given": body.given, "sampling": sampling}
-    spec = drawing_of(offer, body.prompt, values, previews=body.partial_images if body.stream else 0)
-    return await service.submit(caller, spec, lane="interactive")
+    return {"count": body.n, "seed": seed, "first": body.first, "given": body.given, "sampling": sampling}
 
 
-def _data(service: Service, result: dict[str, Any], body: ImageRequest, base: str) -> list[dict[str, Any]]:
+async def answer(
+    request: Request, service: Service, job: Job, body: PictureRequest, offer: Offer, *, kind: str = "image_generation"
+) -> dict[str, Any] | StreamingResponse:
+    """Wait for the pictures of a job, or give them as they come; `kind` names the events."""
+    shape = f"{offer.width}x{offer.height}"
+    if body.stream:
+        return stream(_streamed(service, job, body, shape, kind), named=True, left=lambda: service.left(job))
+    result = await while_there(request, service.done(job))
+    data = await asyncio.to_thread(_data, service, result, body, str(request.base_url))
+    return {"created": int(time.time()), "data": data, "output_format": "png", "size": shape, "job": job.id, "usage": _usage(result)}
+
+
+def _data(service: Service, result: dict[str, Any], body: PictureRequest, base: str) -> list[dict[str, Any]]:
     """Give each picture in the form that was asked for, with what Karat knows of it."""
     return [_picture(service, made, body, base) for made in result["assets"]]
 
 
-def _picture(service: Service, made: dict[str, Any], body: ImageRequest, base: str) -> dict[str, Any]:
+def _picture(service: Service, made: dict[str, Any], body: PictureRequest, base: str) -> dict[str, Any]:
     line = asset(service.store, made["asset"])
     known = {"asset_id": line.id, "seed": line.request["seed"], "index": made["index"], "originality": line.facts.get("originality")}
     if body.response_format == "url":
@@ -87,17 +97,17 @@ def _picture(service: Service, made: dict[str, Any], body: ImageRequest, base: s
     return {"b64_json": base64.b64encode(file_of(service.store, made["asset"])[0]).decode(), **known}
 
 
-async def _streamed(service: Service, job: Job, body: ImageRequest, shape: str) -> AsyncIterator[dict[str, Any] | str]:
+async def _streamed(service: Service, job: Job, body: PictureRequest, shape: str, kind: str) -> AsyncIterator[dict[str, Any] | str]:
     about = {"size": shape, "output_format": "png", "quality": "auto", "background": "auto"}
     async for event in service.events(job):
         if event["kind"] == "previewing":
             place = {"partial_image_index": event["number"], "created_at": int(event["at"])}
-            yield {"type": "image_generation.partial_image", "b64_json": event["picture"], **place, **about}
+            yield {"type": f"{kind}.partial_image", "b64_json": event["picture"], **place, **about}
         elif event["kind"] == "ended":
             result = result_of(event)
             for picture in await asyncio.to_thread(_data, service, result, body.model_copy(update={"response_format": "b64_json"}), ""):
                 usage = {"usage": _usage(result), "created_at": int(time.time())}
-                yield {"type": "image_generation.completed", **picture, **usage, **about}
+                yield {"type": f"{kind}.completed", **picture, **usage, **about}
 
 
 def _usage(result: dict[str, Any]) -> dict[str, Any]:
@@ -105,15 +115,3 @@ def _usage(result: dict[str, Any]) -> dict[str, Any]:
     made = len(result["assets"])
     inside = {"image_tokens": 0, "text_tokens": made}
     return {"input_tokens": made, "output_tokens": made, "total_tokens": 2 * made, "input_tokens_details": inside}
-
-
-@router.post("/v1/images/edits")
-async def edits(caller: Creator) -> None:
-    """Say that no release here edits pictures."""
-    raise MissingError("No family of models here edits pictures yet.", repair="Generate pictures: POST /v1/images/generations.")
-
-
-@router.post("/v1/images/variations")
-async def variations(caller: Creator) -> None:
-    """Say that no release here varies pictures."""
-    raise MissingError("No family of models here varies a picture that it is given.", repair="Generate with other seeds instead.")

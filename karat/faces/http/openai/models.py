@@ -13,7 +13,7 @@ router = APIRouter(tags=["models"])
 
 def _line(named: Named) -> dict[str, Any]:
     offer = named.offer
-    said = offer.model_dump(mode="json", include={"title", "makes", "family", "given", "names", "width", "height", "writes", "answers"})
+    said = offer.model_dump(mode="json", exclude={"id", "at"})
     return {"id": named.name, "object": "model", "created": int(offer.at), "owned_by": "karat", "release": offer.id, **said}
 
 
