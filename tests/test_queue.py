@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from karat.store.queue import Beat, Claim, Job, Submission
+from karat.store.queue import Beat, Claim, Ending, Job, Submission
 from karat.store.store import Store
 from karat.store.tables import VERSION
 from karat.words.errors import Cancelled, NotFoundError, SpecError, StoreError
@@ -108,6 +108,23 @@ def test_mates_are_claimed_together(store: Store) -> None:
     store.queue.submit([asked(mates="a"), asked(mates="b"), asked("bob", mates="a"), asked(mates="a"), asked()])
     assert [job.number for job in store.queue.claim("w", kinds=KINDS, most=8)] == [1, 3, 4]
     assert [job.number for job in store.queue.claim("w", kinds=KINDS, most=8)] == [2]
+
+
+def test_mates_of_all_owners_take_turns(store: Store) -> None:
+    greedy = [asked("greedy", mates="a") for _ in range(6)]
+    store.queue.submit([*greedy, asked("ann", mates="a"), asked("bob", mates="a"), asked("bob", mates="a", lane="interactive")])
+    held = store.queue.claim("w", kinds=KINDS, most=5)
+    assert [(job.owner, job.lane) for job in held[:1]] == [("bob", "interactive")]
+    assert [job.owner for job in held[1:]] == ["greedy", "ann", "greedy", "bob"], "who has been given one waits for the others"
+
+
+def test_jobs_are_completed_together_but_each_by_its_own_claim(store: Store) -> None:
+    store.queue.submit([asked(mates="a"), asked(mates="a"), asked(mates="a")])
+    one, two, three = store.queue.claim("w", kinds=KINDS, most=8)
+    void = Claim(two.id, "somebody else", two.attempt)
+    endings = [Ending(one.claim, result=[1]), Ending(void), Ending(three.claim, error=Cancelled("Stop.", repair="Go."))]
+    assert store.queue.finish_all(endings) == [True, False, True]
+    assert [store.queue.get(job.id).state for job in (one, two, three)] == ["done", "running", "cancelled"]
 
 
 def test_mates_join_one_that_runs(store: Store) -> None:

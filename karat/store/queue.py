@@ -94,6 +94,23 @@ class Beat:
     figures: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Ending:
+    """What became of a claim: done, failed or cancelled, as the error says; `seconds` is the device time that it took."""
+
+    claim: Claim
+    result: Any = None
+    error: KaratError | None = None
+    seconds: float = 0.0
+
+    @property
+    def values(self) -> dict[str, Any]:
+        error = self.error
+        state = "done" if error is None else "cancelled" if error.code == "cancelled" else "failed"
+        told = None if error is None else _text({"code": error.code, "problem": error.problem, "repair": error.repair})
+        return {"state": state, "result": None if self.result is None else _text(self.result), "error": told}
+
+
 class Queue:
     """The jobs of a store."""
 
@@ -190,13 +207,17 @@ class Queue:
         return stop
 
     def finish(self, claim: Claim, *, result: Any = None, error: KaratError | None = None, seconds: float = 0.0) -> bool:
-        """Complete a job by its claim: done, failed or cancelled, as the error says. Give False when the claim is void."""
-        state = "done" if error is None else "cancelled" if error.code == "cancelled" else "failed"
-        told = None if error is None else _text({"code": error.code, "problem": error.problem, "repair": error.repair})
-        values = {"state": state, "result": None if result is None else _text(result), "error": told, "ended": self._clock()}
+        """Complete a job by its claim. Give False when the claim is void."""
+        return self.finish_all([Ending(claim, result, error, seconds)]) == [True]
+
+    def finish_all(self, endings: Sequence[Ending]) -> list[bool]:
+        """Complete jobs in one transaction, and say of each whether its claim held."""
+        now, held = self._clock(), list[bool]()
         with self._database.writing() as connection:
-            change = update(jobs).where(_holds(claim)).values(**values, seconds=jobs.c.seconds + seconds)
-            return bool(connection.execute(change).rowcount)
+            for each in endings:
+                change = update(jobs).where(_holds(each.claim)).values(**each.values, ended=now, seconds=jobs.c.seconds + each.seconds)
+                held.append(bool(connection.execute(change).rowcount))
+        return held
 
     def give_back(self, claim: Claim) -> None:
         """Let a job wait again, as a worker does that is asked to end."""
@@ -274,15 +295,18 @@ def _served(connection: Connection, owners: Sequence[str], since: float) -> dict
 
 
 def _taken(connection: Connection, worker: str, numbers: list[int], now: float) -> list[Job]:
-    """Let a worker hold some waiting jobs."""
+    """Let a worker hold some waiting jobs; give them in the order of `numbers`."""
     values = {"state": "running", "worker": worker, "attempt": jobs.c.attempt + 1, "beat": now}
     connection.execute(update(jobs).where(jobs.c.number.in_(numbers)).values(**values, started=func.coalesce(jobs.c.started, now)))
-    return [_job(row) for row in connection.execute(select(jobs).where(jobs.c.number.in_(numbers)).order_by(jobs.c.number))]
+    taken = connection.execute(select(jobs).where(jobs.c.number.in_(numbers)))
+    return sorted((_job(row) for row in taken), key=lambda job: numbers.index(job.number))
 
 
 def _mates(connection: Connection, due: Row[Any] | Job, most: int) -> list[Row[Any]]:
+    """Give waiting jobs that may be computed with one whose turn it is: interactive ones first, and of each owner in turn."""
     same = and_(jobs.c.state == "queued", jobs.c.mates == due.mates, jobs.c.kind == due.kind, jobs.c.number != due.number)
-    return list(connection.execute(select(jobs).where(same).order_by(jobs.c.number).limit(most)))
+    turn = func.row_number().over(partition_by=jobs.c.owner, order_by=jobs.c.number) + case((jobs.c.owner == due.owner, 1), else_=0)
+    return list(connection.execute(select(jobs).where(same).order_by(jobs.c.lane == "bulk", turn, jobs.c.number).limit(most)))
 
 
 def _holds(claim: Claim) -> Any:

@@ -8,10 +8,11 @@ from karat.app.costs import enter_time_up
 from karat.app.failures import in_words
 from karat.app.serving import chores, drawing, writing  # noqa: F401 - they register what they do
 from karat.app.serving.doing import Bench, Done, doers
+from karat.app.serving.finishing import Finishing
 from karat.app.serving.loaded import LoadedReleases
 from karat.app.serving.pulse import LEASE, Pulse
 from karat.app.serving.wire import Wire, wire_place
-from karat.store.queue import Job
+from karat.store.queue import Ending, Job
 from karat.store.store import Store
 from karat.words.errors import KaratError
 from karat.words.events import Event, Progress
@@ -60,6 +61,7 @@ class Worker:
         self.store, self.name, self.stop = store, name, stop
         self.wire = Wire(wire_place(store.folder))
         self.pulse = Pulse(store.queue, self.wire)
+        self.finishing = Finishing(store.queue, self._let_go)
         self.bench = Bench(store, LoadedReleases(store, budget=memory), lambda job: self.stop() or self.pulse.stopped(job), self._join)
         self._open: dict[str, Job] = {}
         self._shares, self._began = Shares(()), 0.0
@@ -109,19 +111,24 @@ class Worker:
             ending = InternalError("This job ended without saying how.", repair="Report it.")
         for job in list(self._open.values()):
             self._end(job, ending)
+        self.finishing.wait()
 
     def _end(self, job: Job, ending: Done | KaratError) -> None:
         """Complete a job, or give it back when the worker is to end."""
         seconds = self._shares.end(job)
+        del self._open[job.id]
         if isinstance(ending, Done):
-            self.store.queue.finish(job.claim, result=ending.result, seconds=seconds)
+            self.finishing.add(Ending(job.claim, result=ending.result, seconds=seconds))
         elif ending.code == "cancelled" and self.stop():
             self.store.queue.give_back(job.claim)
+            self._let_go(job.id)
         else:
-            self.store.queue.finish(job.claim, error=ending, seconds=seconds)
-        del self._open[job.id]
-        self.pulse.let_go(job.id)
-        self.wire.send(job.id, {"kind": "ended"})
+            self.finishing.add(Ending(job.claim, error=ending, seconds=seconds))
+
+    def _let_go(self, job: str) -> None:
+        """Have done with a job, and let the server look at it."""
+        self.pulse.let_go(job)
+        self.wire.send(job, {"kind": "ended"})
 
     def _join(self, job: Job) -> Sequence[Job]:
         """Take up what came in meanwhile and may be computed with a job; asked often, so it looks only when it was woken."""

@@ -16,17 +16,21 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 bearer = HTTPBearer(auto_error=False, description="A key of this server.")
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
+    """Give the server's service; not a plain function, for which each request would wait for a thread."""
     service: Service = request.app.state.service
     return service
 
 
-async def caller_of(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Caller:
+async def caller_of(
+    request: Request,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+    service: Annotated[Service, Depends(service_of)],
+) -> Caller:
     """Give who asks. Raises UnknownKeyError or HastyError."""
     secret = credentials.credentials if credentials else None
     if secret is None:
         refuse_other_pages(request)
-    service = service_of(request)
     at_once = secret is None or service.keys.remembers(secret)
     caller = service.caller(secret) if at_once else await asyncio.to_thread(service.caller, secret)
     request.state.who = caller.owner
