@@ -20,6 +20,7 @@ QUICK = (
     ("near_duplicates.py", "--documents", "5000"),
     ("bits_per_byte.py", "topics", "--minutes", "2", "--seeds", "0"),
 )
+SERVING = tuple((f"serving/{name}.py",) for name in ("overhead", "texts", "pictures", "disconnects", "switches", "start", "gallery"))
 FULL = (
     *QUICK,
     ("quality.py", "digits", "--minutes", "3"),
@@ -28,6 +29,9 @@ FULL = (
     ("sampling.py", "emoji", "--minutes", "5"),
     ("memory.py", "--counts", "20000", "100000"),
     ("near_duplicates.py", "--documents", "100000"),
+    *SERVING,
+    ("serving/overload.py",),
+    ("serving/kills.py", "--kills", "200"),
     ("preferences.py",),
     ("compression.py", "--minutes", "5"),
     ("text_autoencoder.py",),
