@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from shell import Shell
 
+from karat.app.serving import pulse
 from karat.app.serving.asking import Drawing
 from karat.app.serving.desk import Desk, FullError, TooManyError
 from karat.app.serving.worker import Worker
@@ -141,6 +142,17 @@ def test_a_killed_worker_loses_nothing(store: Store) -> None:
     assert store.queue.revive(lease=0) == 1
     (again,) = store.queue.claim("w2", kinds=["generate"])
     assert (again.id, again.attempt) == (job.id, 2)
+
+
+def test_a_worker_forgets_what_it_need_not_stop(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "EVERY", 0.05)
+    worker = Worker(store, name="w", memory=1 << 30, stop=lambda: True)
+    worker.wire.stopped.update(f"{number:024x}" for number in range(100))
+    deadline = time.monotonic() + 30
+    while worker.wire.stopped:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    worker.pulse.close()
 
 
 def test_steps_of_the_chain_are_jobs(store: Store, worker: Worker, tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ class Pulse:
         while not self._ended.wait(EVERY):
             with self._lock:
                 beats = list(self._beats.values())
+                for stopped in (self._stopped, self._wire.stopped):
+                    stopped.intersection_update(self._beats)  # all workers are told of every job that is to stop
             if beats:
                 try:
                     self._stopped |= self._queue.beat(beats)
