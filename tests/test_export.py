@@ -14,9 +14,9 @@ import torch
 from tiny import SPACES, awaken, codec_of, model_of
 
 from karat.app.chain import show
-from karat.app.engines import engine_of, figures_of
+from karat.app.engines import EngineSpec, figures_of, precision_of
 from karat.app.exporting import export_release
-from karat.app.releasing import load_release, open_release
+from karat.app.releasing import open_release
 from karat.learning.models import Model, ModelSpec
 from karat.material.data.packing import fitted, streamed
 from karat.material.releases import SigningKey, write_release
@@ -348,19 +348,40 @@ def test_engines_are_measured_and_the_fastest_faithful_one_is_used(shell, releas
     monkeypatch.setattr(engine, "LONG_ENOUGH", 0.01)
     told, store = shell.well("engine", released, "--json"), Store.open(shell.store)
     figures = {each.engine: each for each in figures_of(store, told.result)}
-    assert list(figures) == ["karat", "ctranslate2 float32", "ctranslate2 int8"]
+    assert list(figures) == ["karat", "karat bfloat16", "karat int8", "ctranslate2 float32", "ctranslate2 int8"]
     own_bits = figures["karat"].bits_per_byte
+    assert own_bits != figures["karat int8"].bits_per_byte == pytest.approx(own_bits, rel=0.05)
     assert figures["ctranslate2 float32"].same == 1
     assert figures["ctranslate2 float32"].bits_per_byte == pytest.approx(own_bits, rel=1e-4)
     assert own_bits != figures["ctranslate2 int8"].bits_per_byte == pytest.approx(own_bits, rel=0.05)
     chosen = store.get(told.result).facts["chosen"]
-    passing = [each for each in figures.values() if each.passes]
+    passing = [each for each in figures.values() if each.passes and each.engine.startswith("karat")]
     assert chosen == max(passing, key=lambda each: each.tokens_per_second[1]).engine
-    record, release = open_release(store, str(released))
-    ready, _ = load_release(release)
-    assert engine_of(store, record, release, ready).name == chosen
+    assert precision_of(store, open_release(store, str(released))[0]) == figures[chosen].precision
     assert "TOKENS/S" in shell.well("engine", released).out
     assert len(list((store.folder / "engines").iterdir())) == 2
+
+
+def test_texts_are_written_in_the_precision_that_was_chosen_and_made_again_in_it(shell, released):
+    """A request may name another; the asset's record says which it was."""
+    store = Store.open(shell.store)
+
+    def made(folder: str, *words: str) -> tuple[list[bytes], set[str | None]]:
+        shell.well("generate", released, "--prompt", "The fox", "-n", "2", "--set", "most=8", *words, "-o", folder)
+        files = sorted((shell.folder / folder).glob("*.txt"))
+        kept = {show(store, str(file)).record.spec["sampling"].get("precision") for file in files}
+        return sorted(file.read_bytes() for file in files), kept
+
+    before, kept = made("before")
+    assert kept == {None}
+    record, _ = open_release(store, str(released))
+    assert precision_of(store, record) == "float32"
+    facts = {"chosen": "karat int8", "precision": "int8", "engines": []}
+    store.record("engine", made_from=[record.id], spec=EngineSpec(threads=1), facts=facts)
+    assert made("after")[1] == {"int8"}
+    [file, *_] = sorted((shell.folder / "after").glob("*.txt"))
+    assert "the same" in shell.well("reproduce", file, "-o", "again").out.lower()
+    assert made("asked", "--set", "precision=float32") == (before, {"float32"})
 
 
 def test_an_engine_that_writes_otherwise_is_not_chosen(monkeypatch):
@@ -374,4 +395,6 @@ def test_an_engine_that_writes_otherwise_is_not_chosen(monkeypatch):
     figures = measure([own_engine, exact, rounded], probe)
     assert [each.passes for each in figures] == [True, False, False]
     assert fastest(figures) is figures[0]
+    quicker = figures[0].changed(tokens_per_second={1: 1e9, 16: 1e9}, draws=False)
+    assert fastest([*figures, quicker]) is figures[0]
     assert own_engine.write(prompts_of(ready), NEW) == own(ready)(prompts_of(ready))

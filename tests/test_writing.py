@@ -18,6 +18,7 @@ from tiny import awaken
 from karat.learning.families.choosing import Choice, choose
 from karat.learning.models import Model, ModelSpec
 from karat.learning.nets.decoding import CausalDecoder
+from karat.learning.nets.matrices import Precision, matrix_of
 from karat.learning.nets.transformer import CausalTransformer, TransformerSpec
 from karat.values.codecs.spelling import Speller, spelling_of
 from karat.values.codecs.text import TextCodec
@@ -112,6 +113,47 @@ def test_where_numbers_depend_on_the_rows_beside_them_all_steps_have_one_shape(m
     bound.arrange([2])
     free.arrange([2])
     torch.testing.assert_close(bound.step([3]), free.step([3]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_each_id_costs_what_the_net_says(precision: Precision) -> None:
+    net = awaken(CausalTransformer(Space(axes=("token",), shape=(40,), vocab=50), {}, TransformerSpec(width=40, depth=2)))
+    ids = torch.randint(50, (1, 40), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        whole = torch.nn.functional.cross_entropy(net(ids, Given())[0], ids[0], reduction="none")
+    found = CausalDecoder(net, precision).costs(ids[0].tolist())
+    torch.testing.assert_close(found, whole, rtol=0, atol={"float32": 1e-5, "bfloat16": 0.05, "int8": 0.1}[precision])
+    assert torch.equal(found, whole) is False or precision == "float32"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_products_are_near_in_every_precision(precision: Precision) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight, x, h = (torch.randn(shape, generator=generator) for shape in ((40, 72), (5, 72), (5, 40)))
+    weight[:, 3], h[2] = 0, 0
+    matrix, within = matrix_of(weight, precision), {"float32": 1e-5, "bfloat16": 0.1, "int8": 0.3}[precision]
+    torch.testing.assert_close(matrix.times(h), h @ weight, rtol=0, atol=within)
+    torch.testing.assert_close(matrix.onto(x, h), x + h @ weight, rtol=0, atol=within)
+    assert torch.equal(matrix.onto(x, h)[2], x[2])
+
+
+def test_a_step_leaves_the_number_of_threads_as_it_was(writer: Writer) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        text_of(writer, most=3)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_texts_of_whole_numbers_are_their_own_and_the_same_alone_and_among_others() -> None:
+    codec = codec_of()
+    writer = Writer(model_of(codec), codec, precision="int8")
+    orders = [order(("a red", "", "狐狸")[place % 3], place, most=3 + place * 7 % 23, logprobs=1) for place in range(20)]
+    together = writer.written(orders)
+    assert together == [writer.written([each])[0] for each in orders]
+    assert together != Writer(model_of(codec), codec).written(orders)
 
 
 def test_a_text_is_the_same_alone_and_among_others(writer: Writer) -> None:

@@ -1,17 +1,16 @@
 """Converse with a release: turn after turn, the oldest forgotten when the context is full."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 from karat.app.releasing import load_release, open_release
-from karat.app.rewarding import resolved, reward_of
 from karat.app.steps import Answered, Wrote
-from karat.app.writing import talks, writes
+from karat.app.writing import settled, talks, writer_of, writes
 from karat.store.store import Store
 from karat.values.passages import Passage, Turn
 from karat.words.errors import SpecError
 from karat.words.events import Event, Warned
-from karat.work.writing import Order, Writer, WritingOptions
+from karat.work.writing import Order, WritingOptions
 
 ROOM = 4
 """The part of the context that is left for an answer, unless `most` says how long it may be: a fourth."""
@@ -21,14 +20,14 @@ class Conversation:
     """A conversation with one release. Raises SpecError for one that does not answer."""
 
     def __init__(self, store: Store, ref: str, *, persona: str = "", seed: int = 0, sampling: Mapping[str, Any] | None = None) -> None:
-        _, release = open_release(store, ref)
+        record, release = open_release(store, ref)
         if not writes(release):
             raise SpecError("This release writes no texts.", repair="Converse with a release of texts.")
         self.ready, _ = load_release(release)
         if not talks(self.ready):
             raise SpecError("This release goes on from a text; it does not converse.", repair='Use `karat generate … --prompt "…"`.')
-        wanted = resolved(store, sampling or {})
-        self.writer = Writer(self.ready.model, cast(Any, self.ready.made), reward=reward_of(store, wanted))
+        wanted = settled(store, record, sampling or {})
+        self.writer = writer_of(store, self.ready, wanted)
         self.options = WritingOptions.from_values(wanted)
         self.seed, self.persona = seed, persona
         self.turns: list[Turn] = []

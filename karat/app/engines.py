@@ -1,10 +1,11 @@
-"""Engines for the text releases of a store: measured once, remembered on the chain, built when they are asked for."""
+"""Engines for the text releases of a store: measured once, remembered on the chain, and used wherever texts are written."""
 
 from collections.abc import Iterator
 
 import torch
 
 from karat.app.releasing import load_release, open_release
+from karat.learning.nets.matrices import precisions_on
 from karat.material.releases.release import Release
 from karat.store.placing import whole_folder
 from karat.store.records import Record
@@ -17,7 +18,6 @@ from karat.work.engines.engine import Engine, EngineFigures, Probe, fastest, mea
 from karat.work.engines.own import OwnEngine
 from karat.work.export.ctranslate import CTranslate2
 from karat.work.export.language import LanguageModel, Precision
-from karat.work.generation import Ready
 
 
 class EngineSpec(Spec):
@@ -37,18 +37,19 @@ def choose_engine(store: Store, ref: str) -> Iterator[Event]:
     ready, _ = load_release(release)
     language, spec = LanguageModel.of(ready), EngineSpec(threads=torch.get_num_threads())
     yield Started(what="engines")
-    engines: list[Engine] = [OwnEngine(ready.model, language.ends)]
+    own = precisions_on(ready.model.device)
+    engines: list[Engine] = [OwnEngine(ready.model, language.ends, precision) for precision in own]
     try:
         engines += [_ctranslate(store, release, language, precision) for precision in CTranslate2.precisions]
     except NotFoundError as error:
         yield Warned(message=str(error))
     figures = measure(engines, Probe.drawn(ready.model, language.codec, texts=spec.texts, seed=spec.seed))
     chosen = fastest(figures)
-    facts = {"chosen": chosen.engine, "engines": [each.model_dump(mode="json") for each in figures]}
+    facts = {"chosen": chosen.engine, "precision": chosen.precision, "engines": [each.model_dump(mode="json") for each in figures]}
     result = store.record("engine", made_from=[record.id], spec=spec, facts=facts)
-    speed, own = (each.tokens_per_second[1] for each in (chosen, figures[0]))
-    summary = f"{chosen.engine}: {speed:,.0f} tokens a second, {speed / own:.1f} times Karat's own"
-    yield Finished(what="engines", result=result, summary=summary, figures={"tokens per second": speed, "times": speed / own})
+    speed, plain = (each.tokens_per_second[1] for each in (chosen, figures[0]))
+    summary = f"{chosen.engine}: {speed:,.0f} tokens a second, {speed / plain:.1f} times those in float32"
+    yield Finished(what="engines", result=result, summary=summary, figures={"tokens per second": speed, "times": speed / plain})
 
 
 def figures_of(store: Store, record: str) -> list[EngineFigures]:
@@ -56,15 +57,11 @@ def figures_of(store: Store, record: str) -> list[EngineFigures]:
     return [EngineFigures.from_values(each) for each in store.get(record).facts["engines"]]
 
 
-def engine_of(store: Store, record: Record, release: Release, ready: Ready) -> Engine:
-    """Give the engine that was chosen for a release: Karat's own until others were measured."""
-    language = LanguageModel.of(ready)
+def precision_of(store: Store, record: Record) -> Precision:
+    """Give the precision in which texts are written with a release: float32 until others were measured."""
     found = [each for each in store.descendants(record.id) if each.kind == "engine" and record.id in each.made_from]
-    chosen = max(found, key=lambda each: each.at).facts["chosen"] if found else OwnEngine.name
-    for precision in CTranslate2.precisions:
-        if chosen == CTranslateEngine.named(precision):
-            return _ctranslate(store, release, language, precision)
-    return OwnEngine(ready.model, language.ends)
+    precision: Precision = max(found, key=lambda each: each.at).facts.get("precision", "float32") if found else "float32"
+    return precision
 
 
 def _ctranslate(store: Store, release: Release, language: LanguageModel, precision: Precision) -> CTranslateEngine:

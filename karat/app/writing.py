@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import karat
+from karat.app.engines import precision_of
 from karat.app.generating import Asked, Made, asset_id, copies_told, file_name, generate_asked, index_of, read_given
 from karat.app.releasing import load_release, open_release
 from karat.app.rewarding import resolved, reward_of
@@ -100,7 +101,7 @@ def make_asked(
     if sheet is not None or asked.each is not None:
         raise SpecError("Texts have no contact sheet and no --each.", repair="Leave out --sheet and --each.")
     ready, _ = load_release(release)
-    given, sampling = read_given(asked.given, ready), resolved(store, asked.sampling)
+    given, sampling = read_given(asked.given, ready), settled(store, record, asked.sampling)
     passages = [passage for passage in prompts.passages(ready) for _ in range(asked.count)]
     requests = [
         WritingRequest(seed=asked.seed, first=asked.first + place, given=given, sampling=sampling, prompt=passage)
@@ -110,7 +111,7 @@ def make_asked(
 
 
 def _write(desk: "TextDesk", requests: Sequence[WritingRequest], stop: Callable[[], bool]) -> Iterator[Event]:
-    writer = Writer(desk.ready.model, cast(Any, desk.ready.made), reward=reward_of(desk.store, requests[0].sampling))
+    writer = writer_of(desk.store, desk.ready, requests[0].sampling)
     orders = _orders(desk.ready, requests)
     yield Started(what="writing", total=len(orders), unit="texts")
     texts, done, tokens = [""] * len(orders), 0, 0
@@ -135,8 +136,21 @@ def _write(desk: "TextDesk", requests: Sequence[WritingRequest], stop: Callable[
 def written_again(store: Store, ready: Ready, spec: Mapping[str, Any]) -> tuple[WritingRequest, bytes]:
     """Give the request that a text's record holds, and the bytes that it makes."""
     request = WritingRequest.from_values(dict(spec))
-    [made] = Writer(ready.model, cast(Any, ready.made), reward=reward_of(store, request.sampling)).written(_orders(ready, [request]))
+    [made] = writer_of(store, ready, request.sampling).written(_orders(ready, [request]))
     return request, ready.made.write(made.text)
+
+
+def settled(store: Store, record: Record, sampling: Mapping[str, Any]) -> dict[str, Any]:
+    """Give sampling options that mean the same for ever: a reward by its record, the precision that was found fastest by its name."""
+    named = resolved(store, sampling)
+    precision = named.get("precision") or precision_of(store, record)
+    return named if precision == "float32" else {**named, "precision": precision}
+
+
+def writer_of(store: Store, ready: Ready, sampling: Mapping[str, Any]) -> Writer:
+    """Give what writes with a release under settled sampling options."""
+    precision = WritingOptions.from_values(dict(sampling)).precision
+    return Writer(ready.model, cast(Any, ready.made), reward=reward_of(store, sampling), precision=precision)
 
 
 def _orders(ready: Ready, requests: Sequence[WritingRequest]) -> list[Order]:

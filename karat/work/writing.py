@@ -20,6 +20,7 @@ from karat.learning.families.going_on import PretrainedDecoder
 from karat.learning.families.pretrained import Pretrained
 from karat.learning.models import Model
 from karat.learning.nets.decoding import CausalDecoder, Decoder
+from karat.learning.nets.matrices import Precision
 from karat.values.codecs.spelling import Speller, spelling_of
 from karat.values.codecs.text import ROLE_IDS, TextCodec
 from karat.values.given import Given
@@ -48,6 +49,9 @@ class WritingOptions(Choice):
     json_schema: dict[str, Any] | None = Field(None, description="the text is JSON that this schema describes")
     choice: tuple[str, ...] = Field((), description="the text is one of these")
     regex: str | None = Field(None, description="the text is what this regular expression describes")
+    precision: Precision = Field(
+        "float32", description="how weights are kept while writing; left out: as `karat engine` found it fastest, float32 before that"
+    )
 
     @property
     def constraint(self) -> Constraint | None:
@@ -108,8 +112,15 @@ class Vocabulary(Protocol):
 class Writer:
     """Writes with a model, whose weights it copies into the form that writes fastest: when the model has learnt more, make a new one."""
 
-    def __init__(self, model: Model, codec: Vocabulary, *, reward: Callable[[Passage, str], float] | None = None) -> None:
-        self.codec, self.decoder, self.reward = codec, decoder_of(model), reward
+    def __init__(
+        self,
+        model: Model,
+        codec: Vocabulary,
+        *,
+        reward: Callable[[Passage, str], float] | None = None,
+        precision: Precision = "float32",
+    ) -> None:
+        self.codec, self.decoder, self.reward = codec, decoder_of(model, precision), reward
         spelling = spelling_of(codec.tokenizer)
         self.spelling = [*spelling, *[b""] * (self.decoder.vocab - len(spelling))]
         self.marks = frozenset(ROLE_IDS.values() if isinstance(codec, TextCodec) else ())
@@ -387,11 +398,13 @@ def whole(tokens: Sequence[Token]) -> Written:
     )
 
 
-def decoder_of(model: Model) -> Decoder:
-    """Give what steps a model. Raises SpecError for a family that does not write token by token."""
+def decoder_of(model: Model, precision: Precision = "float32") -> Decoder:
+    """Give what steps a model. Raises SpecError for a family that does not write token by token, or not in this precision."""
     if isinstance(model.family, Autoregressive) and len(model.space.shape) == 1 and model.space.is_ids:
-        return CausalDecoder(model.family.net)
+        return CausalDecoder(model.family.net, precision)
     if isinstance(model.family, Pretrained):
+        if precision != "float32":
+            raise SpecError(f"A pretrained model does not write in {precision}.", repair="Leave out precision.")
         return PretrainedDecoder(model.family)
     raise SpecError(
         f"A model of the family {model.spec.family.kind} does not write token by token.",

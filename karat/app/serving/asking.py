@@ -44,7 +44,8 @@ class Writing(Spec):
     tells: bool = False
 
     def mates(self) -> str:
-        return f"{self.release[:64]} write"
+        """Name the jobs that this one may be written with: those of one release in one precision."""
+        return " ".join([self.release[:64], "write", *([str(named)] if (named := self.request.sampling.get("precision")) else [])])
 
 
 class Embedding(Spec):

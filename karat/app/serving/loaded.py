@@ -1,12 +1,15 @@
 """The releases that a worker keeps loaded: as many as a budget of memory holds, the one used longest ago goes first."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
+from karat.app.engines import precision_of
 from karat.app.releasing import load_release, open_release
 from karat.app.writing import text_index, writes
+from karat.learning.nets.matrices import Precision
 from karat.material.releases.release import Release
 from karat.material.trust.text_originality import TextOriginality
 from karat.store.records import Record
@@ -23,14 +26,19 @@ class Loaded:
     release: Release
     ready: Ready
     bytes: int
-    writers: list[Writer] = field(default_factory=list)
+    precision: Precision = "float32"
+    """In which it writes texts, unless a request names another."""
+    writers: dict[Precision, Writer] = field(default_factory=dict)
 
-    @property
-    def writer(self) -> Writer:
+    def settled(self, sampling: Mapping[str, Any]) -> dict[str, Any]:
+        """Give options of writing in which the precision is named."""
+        return dict(sampling) if "precision" in sampling or self.precision == "float32" else {**sampling, "precision": self.precision}
+
+    def writer(self, precision: Precision = "float32") -> Writer:
         """Give what writes with the release, made at the first call. Raises SpecError for one that does not write token by token."""
-        if not self.writers:
-            self.writers.append(Writer(self.ready.model, cast(Any, self.ready.made)))
-        return self.writers[0]
+        if precision not in self.writers:
+            self.writers[precision] = Writer(self.ready.model, cast(Any, self.ready.made), precision=precision)
+        return self.writers[precision]
 
     @cached_property
     def index(self) -> TextOriginality | None:
@@ -54,7 +62,8 @@ class LoadedReleases:
             ready, _ = load_release(release)
             copies = 2 if writes(release) else 1  # a writer has the weights in a form of its own
             size = copies * sum(tensor.numel() * tensor.element_size() for tensor in ready.model.state_dict().values())
-            self._held[record.id] = Loaded(record, release, ready, size)
+            precision = precision_of(self._store, record) if writes(release) else "float32"
+            self._held[record.id] = Loaded(record, release, ready, size, precision)
         self._held.move_to_end(record.id)
         return self._held[record.id]
 

@@ -115,8 +115,12 @@ class _Table:
 
     def write(self, join: Callable[[], Sequence[Job]] = lambda: ()) -> Iterator[tuple[Job, Event | KaratError]]:
         """Write what was taken, and what `join` brings."""
-        ready = [text.line for text in self.lines.values()]
-        for token in self.loaded.writer.write_lines(ready, lambda: self.take(join())):
+        texts = list(self.lines.values())
+        if not texts:
+            yield from self.refusals()
+            return
+        writer = self.loaded.writer(texts[0].line.options.precision)
+        for token in writer.write_lines([text.line for text in texts], lambda: self.take(join())):
             yield from self.refusals()
             text = self.lines[token.order]
             job, own = text.job, self.texts.get(text.job.id)
@@ -127,7 +131,7 @@ class _Table:
                     each.line.dropped = True
                 yield job, Cancelled("Stopped between two tokens.", repair="Ask again.")
                 continue
-            said = text.take(self.loaded.writer, token)
+            said = text.take(writer, token)
             if text.tells:
                 yield job, said
             if token.finish is not None:
@@ -151,11 +155,12 @@ class _Table:
 def _begin(loaded: Loaded, job: Job, first: int) -> list[_Text]:
     """Make the texts of a job ready. Raises the job's own error."""
     asked = Writing.from_values(job.spec)
-    request, writer = asked.request, loaded.writer
-    options, given = WritingOptions.from_values(dict(request.sampling)), loaded.ready.conditions(request.given)
+    request, sampling = asked.request, loaded.settled(asked.request.sampling)
+    options, given = WritingOptions.from_values(sampling), loaded.ready.conditions(request.given)
+    writer = loaded.writer(options.precision)
     texts = []
     for place, prompt in enumerate(prompt for prompt in asked.prompts for _ in range(request.count)):
-        own = WritingRequest(seed=request.seed, first=request.first + place, given=request.given, sampling=request.sampling, prompt=prompt)
+        own = WritingRequest(seed=request.seed, first=request.first + place, given=request.given, sampling=sampling, prompt=prompt)
         line = writer.line(first + place, Order(prompt, options, (own.seed, own.first), given))
         texts.append(_Text(job, place, own, line, asked.tells))
     return texts

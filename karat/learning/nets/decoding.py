@@ -1,17 +1,18 @@
 """Decoding: a causal transformer in the form that writes fastest. The same function up to rounding, and to the bit the same for each row.
 
-Projections that read the same are one matrix, norms' weights are folded into the matrices that follow them, the channels that turn
-together lie side by side, so that a rotation is one complex product. Rows of different lengths share a step: each has its keys and values
-from its first place on, and what lies behind its end is masked.
+Projections that read the same are one matrix, norms' weights are folded into the matrices that follow them. Rows of different lengths share
+a step: each has its keys and values from its first place on, and what lies behind its end is masked. A step of a small net is so short that
+a second thread costs more than it brings, above all where other programs run: it takes one.
 
 A row's numbers must not depend on the rows beside it. A matrix product on the CPU gives a row the same bits among 2 to 16 rows (for one
-row, or more than 16, other kernels may run), so a single row is computed twice; attention does where the number of places is a multiple of
-16, the width of the widest vectors, and functions of single numbers where the width of a row is. Whether that holds on the machine at hand
-is tried out once; where it does not, every step has 16 rows and the whole context.
+row, or more than 16, other kernels may run), so a single row is computed twice; products of whole numbers always do. Attention does where
+the number of places is a multiple of 16, the width of the widest vectors, and functions of single numbers where the width of a row is.
+Whether that holds on the machine at hand is tried out once; where it does not, every step has 16 rows and the whole context.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from karat.learning.nets.matrices import Matrix, Precision, matrix_of
 from karat.learning.nets.parts import Norm
 from karat.learning.nets.transformer import CausalBlock, CausalTransformer
 from karat.values.given import Given
@@ -29,6 +31,8 @@ STRIDE = 32
 """Attention reaches over a multiple of so many places."""
 HIDDEN = 64
 """Gated layers get a multiple of so many channels, those that are added being nothing."""
+SMALL = 2**26
+"""Weights of a net up to which a step takes one thread."""
 TINY = torch.finfo(torch.float32).eps
 """What a norm adds to the mean square."""
 
@@ -59,42 +63,42 @@ class Decoder(Protocol):
 class Layer:
     """The matrices of a block, ready to be multiplied from the right."""
 
-    mix_in: Tensor
-    turned: Tensor
-    mix_out: Tensor
-    gate: Tensor
-    up: Tensor
-    down: Tensor
+    mix_in: Matrix
+    scaled: Tensor
+    mix_out: Matrix
+    widen: Matrix
+    down: Matrix
 
     @classmethod
-    def of(cls, block: CausalBlock) -> "Layer":
-        attention, layer, heads = block.attention, block.layer, block.attention.heads
-        pairs = _paired(attention.query_norm.weight.shape[0]).to(attention.query_norm.weight.device)
-        query, key = (_by_head(part.weight, heads)[:, pairs].flatten(0, 1) for part in (attention.query, attention.key))
-        scales = [_scale(norm)[pairs].expand(heads, -1) for norm in (attention.query_norm, attention.key_norm)]
+    def of(cls, block: CausalBlock, precision: Precision) -> "Layer":
+        attention, layer = block.attention, block.layer
+        scales = [_scale(norm).expand(attention.heads, -1) for norm in (attention.query_norm, attention.key_norm)]
         spare = -layer.gate.out_features % HIDDEN
+        widening = [F.pad(_after(block.norm_2, part.weight), (0, spare)) for part in (layer.gate, layer.up)]
+        into = torch.cat([part.weight for part in (attention.query, attention.key, attention.value)])
         return cls(
-            mix_in=_after(block.norm_1, torch.cat([query, key, attention.value.weight])),
-            turned=torch.cat(scales),
-            mix_out=attention.out.weight.t().contiguous(),
-            gate=F.pad(_after(block.norm_2, layer.gate.weight), (0, spare)),
-            up=F.pad(_after(block.norm_2, layer.up.weight), (0, spare)),
-            down=F.pad(layer.down.weight.t(), (0, 0, 0, spare)).contiguous(),
+            mix_in=matrix_of(_after(block.norm_1, into), precision),
+            scaled=torch.cat(scales),
+            mix_out=matrix_of(attention.out.weight.t(), precision),
+            widen=matrix_of(torch.cat(widening, 1), precision),
+            down=matrix_of(F.pad(layer.down.weight.t(), (0, 0, 0, spare)), precision),
         )
 
 
 class CausalDecoder:
     """Rows of ids through a `CausalTransformer`, one id a step. Its weights are copies: build it again when the net has learnt more."""
 
-    def __init__(self, net: CausalTransformer) -> None:
+    def __init__(self, net: CausalTransformer, precision: Precision = "float32") -> None:
         with torch.inference_mode():
             self.net, self.rows = net, ROWS
             self.vocab, self.longest = net.leave.out_features, net.space.positions
-            self.layers = [Layer.of(block) for block in net.blocks if isinstance(block, CausalBlock)]
-            self.leave = _after(net.norm, net.leave.weight)
-            self.device, self.width = self.leave.device, self.leave.shape[0]
-            self.heads, self.part = self.layers[0].turned.shape[0] // 2, self.layers[0].turned.shape[1]
-            self.turn = torch.polar(torch.ones_like(net.turn), net.turn)[:, None]
+            self.layers = [Layer.of(block, precision) for block in net.blocks if isinstance(block, CausalBlock)]
+            self.leave = matrix_of(_after(net.norm, net.leave.weight), precision)
+            self.device, self.width = net.leave.weight.device, net.leave.in_features
+            self.heads, self.part = self.layers[0].scaled.shape[0] // 2, self.layers[0].scaled.shape[1]
+            self.is_small = sum(weight.numel() for weight in net.parameters()) <= SMALL
+            turn = net.turn[:, None]
+            self.cos, self.sin = torch.cat([turn.cos()] * 2, -1), torch.cat([-turn.sin(), turn.sin()], -1)
             self.places = torch.arange(_rounded(net.lead + self.longest), device=self.device)
             self.steady, self.lengths, self.room = True, [0] * ROWS, 0
             self.cache = torch.empty(0, 0)
@@ -102,12 +106,20 @@ class CausalDecoder:
 
     def begin(self, row: int, ids: Sequence[int], given: Given) -> Tensor:
         """Read a prompt into a row. How it is computed follows from its length alone."""
-        with torch.inference_mode():
-            return self._read(row, self.net.opening(given.to(self.device), 1)[0], ids)
+        with torch.inference_mode(), _threads(1 if self.is_small else None):
+            states_ND = self._read(row, self.net.opening(given.to(self.device), 1)[0], ids)
+            return self.leave.times(self._normed(states_ND[-1:]))[0]
+
+    def costs(self, ids: Sequence[int]) -> Tensor:
+        """Give the nats (N,) of each id after those before it. Takes the place of what the first row held."""
+        with torch.inference_mode(), _threads(1 if self.is_small else None):
+            states_ND = self._read(0, self.net.opening(Given(), 1)[0], ids[:-1])[self.net.lead - 1 :]
+            logits_NV = self.leave.times(self._normed(states_ND))
+            return F.cross_entropy(logits_NV, torch.tensor(ids, device=self.device), reduction="none")
 
     def step(self, ids: Sequence[int]) -> Tensor:
         """Go on by an id in each of the first rows."""
-        with torch.inference_mode():
+        with torch.inference_mode(), _threads(1 if self.is_small else None):
             wanted = len(ids)
             rows = ROWS if not self.steady else max(2, wanted)
             lengths = [*self.lengths[:wanted], *[self.lengths[0]] * (rows - wanted)]
@@ -129,10 +141,11 @@ class CausalDecoder:
                 return mixed.reshape(attending, self.width).expand(rows, -1)
 
             filled = torch.tensor([*ids, *[ids[0]] * (rows - wanted)], device=self.device)
-            x_BD = self._through(self.net.enter.weight.index_select(0, filled), self.turn.index_select(0, at_B), mix)
+            turn = self.cos.index_select(0, at_B), self.sin.index_select(0, at_B)
+            x_BD = self._through(self.net.enter.weight.index_select(0, filled), turn, mix)
             for row in range(wanted):
                 self.lengths[row] += 1
-            return (self._normed(x_BD) @ self.leave)[:wanted]
+            return self.leave.times(self._normed(x_BD))[:wanted]
 
     def arrange(self, sources: Sequence[int]) -> None:
         """Copy the rows that change."""
@@ -147,6 +160,7 @@ class CausalDecoder:
             self.lengths = [*(self.lengths[source] for source in sources), *self.lengths[len(sources) :]]
 
     def _read(self, row: int, opening_ND: Tensor, ids: Sequence[int]) -> Tensor:
+        """Give what the last layer makes of each position (N, D)."""
         after_ND = self.net.enter.weight.index_select(0, torch.tensor(ids, dtype=torch.long, device=self.device))
         x_ND = torch.cat([opening_ND, after_ND])
         count = len(x_ND)
@@ -160,21 +174,21 @@ class CausalDecoder:
             mixed = F.scaled_dot_product_attention(q_NKC.transpose(0, 1)[None], k_KNC[None], v_KNC[None], is_causal=count > 1)
             return mixed[0].transpose(0, 1).reshape(count, self.width)
 
-        x_ND = self._through(x_ND, self.turn[:count], mix)
-        return (self._normed(x_ND[-1:]) @ self.leave)[0]
+        return self._through(x_ND, (self.cos[:count], self.sin[:count]), mix)
 
-    def _through(self, x: Tensor, turn: Tensor, mix: Callable[[int, Tensor, Tensor], Tensor]) -> Tensor:
+    def _through(self, x: Tensor, turn: tuple[Tensor, Tensor], mix: Callable[[int, Tensor, Tensor], Tensor]) -> Tensor:
         """Send positions (M, D) through all layers; `mix` stores keys and values (M, 2K, C) and attends with the queries (M, K, C)."""
-        heads, part = self.heads, self.part
+        heads, part, (cos, sin) = self.heads, self.part, turn
         for number, layer in enumerate(self.layers):
-            mixed = (self._normed(x) @ layer.mix_in).view(-1, 3 * heads, part)
+            mixed = layer.mix_in.times(self._normed(x)).view(-1, 3 * heads, part)
             turning = mixed[:, : 2 * heads]
             size = torch.linalg.vector_norm(turning, dim=-1, keepdim=True)
-            turning.div_(size.square_().add_(part * TINY).sqrt_()).mul_(layer.turned)
-            torch.view_as_complex(turning.view(-1, 2 * heads, part // 2, 2)).mul_(turn)
-            x = torch.addmm(x, mix(number, mixed[:, :heads], mixed[:, heads:]), layer.mix_out)
-            h = self._normed(x)
-            x = torch.addmm(x, F.silu(h @ layer.gate).mul_(h @ layer.up), layer.down)
+            turned = (turning / size.square_().add_(part * TINY).sqrt_()).mul_(layer.scaled)
+            # Turned by half a circle, each channel stands where its partner was.
+            torch.addcmul(turned * cos, turned.roll(part // 2, -1), sin, out=turning)
+            x = layer.mix_out.onto(x, mix(number, mixed[:, :heads], mixed[:, heads:]))
+            gate, up = layer.widen.times(self._normed(x)).chunk(2, -1)
+            x = layer.down.onto(x, F.silu(gate).mul_(up))
         return x
 
     def _normed(self, x: Tensor) -> Tensor:
@@ -227,10 +241,15 @@ def _scale(norm: Norm) -> Tensor:
     return norm.weight * math.sqrt(norm.weight.shape[0])
 
 
-def _by_head(weight: Tensor, heads: int) -> Tensor:
-    return weight.unflatten(0, (heads, -1))
-
-
-def _paired(part: int) -> Tensor:
-    """Give the order in which channels that turn together lie side by side."""
-    return torch.arange(part).view(2, -1).t().flatten()
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Compute with so many threads, then with as many as before."""
+    before = torch.get_num_threads()
+    if count is None or count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

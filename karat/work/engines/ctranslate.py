@@ -16,6 +16,8 @@ from karat.work.export.language import LanguageModel, Precision
 class CTranslateEngine:
     """A folder that was exported to CTranslate2."""
 
+    draws = False
+
     def __init__(self, folder: Path, language: LanguageModel, precision: Precision, *, threads: int) -> None:
         import ctranslate2
 

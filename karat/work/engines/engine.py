@@ -1,7 +1,7 @@
 """Engines: programs that write with the weights of a language model. Which one to use is measured, not believed.
 
 An engine may keep numbers as Karat does; then it must write the same ids, greedily, after every prompt of the probe. Or it may round
-them; then a text may cost at most 1 % more bits than before. Among those that pass, the fastest is chosen.
+them; then a text may cost at most 1 % more bits than before. Among those that pass and can draw as Karat does, the fastest is chosen.
 """
 
 import statistics
@@ -32,10 +32,12 @@ LONG_ENOUGH = 0.1
 
 
 class Engine(Protocol):
-    """Writes on after prompts, always with the likeliest id, and says what texts cost. Ids are those of the codec, without the start."""
+    """Writes on after prompts with the likeliest id, and says what texts cost. Ids are those of the codec, without the start."""
 
     name: str
     precision: Precision
+    draws: bool
+    """Whether it can also draw ids, each text from a seed of its own, under every option of writing."""
 
     def write(self, prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
         """Go on after each prompt by at most `most` ids, up to an end, which is left out."""
@@ -81,6 +83,8 @@ class EngineFigures(Spec):
     same: float
     """Share of the prompts after which it writes the same ids as the first engine."""
     passes: bool
+    draws: bool = True
+    """Whether it can write under every option, not with the likeliest id alone."""
 
 
 def measure(engines: Sequence[Engine], probe: Probe) -> list[EngineFigures]:
@@ -92,14 +96,14 @@ def measure(engines: Sequence[Engine], probe: Probe) -> list[EngineFigures]:
     for engine, own_bits, own_written, speed in zip(engines, bits, written, speeds, strict=True):
         same = statistics.fmean(one == other for one, other in zip(own_written, written[0], strict=True))
         passes = same == 1 if engine.precision == "float32" else abs(own_bits / bits[0] - 1) <= WITHIN
-        figures = {"tokens_per_second": speed, "bits_per_byte": own_bits, "same": same, "passes": passes}
+        figures = {"tokens_per_second": speed, "bits_per_byte": own_bits, "same": same, "passes": passes, "draws": engine.draws}
         found.append(EngineFigures.from_values({"engine": engine.name, "precision": engine.precision, **figures}))
     return found
 
 
 def fastest(figures: Sequence[EngineFigures]) -> EngineFigures:
-    """Give the fastest one of those that pass; the first always does."""
-    return max((each for each in figures if each.passes), key=lambda each: each.tokens_per_second[AT_ONCE[0]])
+    """Give the fastest one of those that pass and draw; the first always does."""
+    return max((each for each in figures if each.passes and each.draws), key=lambda each: each.tokens_per_second[AT_ONCE[0]])
 
 
 def bits_per_byte(engine: Engine, probe: Probe) -> float:

@@ -1,10 +1,9 @@
-"""Karat's own engine: the model itself, stepped by the decoder that all writing goes through."""
+"""Karat's own engine: the decoder that all writing goes through, in one of its precisions."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from karat.learning.models import Model
 from karat.learning.nets.decoding import CausalDecoder
@@ -14,23 +13,25 @@ from karat.work.export.language import Precision
 
 
 class OwnEngine:
-    """The model as it is."""
+    """A model as its decoder writes with it."""
 
-    name = "karat"
-    precision: Precision = "float32"
+    draws = True
 
-    def __init__(self, model: Model, ends: Sequence[int]) -> None:
+    def __init__(self, model: Model, ends: Sequence[int], precision: Precision = "float32") -> None:
         family: Any = model.family
-        self.device, self.ends = model.device, ends
-        self._errors, self._decoder = family.errors, CausalDecoder(family.net)
+        self.name, self.precision, self.ends = self.named(precision), precision, ends
+        self._decoder = CausalDecoder(family.net, precision)
+
+    @staticmethod
+    def named(precision: Precision) -> str:
+        return "karat" if precision == "float32" else f"karat {precision}"
 
     def write(self, prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
         rows = self._decoder.rows
         return [ids for start in range(0, len(prompts), rows) for ids in self._write(prompts[start : start + rows], most)]
 
     def nats(self, rows: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        with torch.inference_mode():
-            return [self._errors(torch.tensor([row], device=self.device), Given())[0].double().cpu().numpy() for row in map(list, rows)]
+        return [self._decoder.costs(row).double().cpu().numpy() for row in rows]
 
     def _write(self, prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
         """Write as many texts as the decoder has rows; those that have ended leave it."""

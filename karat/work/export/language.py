@@ -7,19 +7,18 @@ biases, a head of its own. Its start is the embedding of id 0, which is therefor
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from karat.learning.families.autoregressive import Autoregressive
+from karat.learning.nets.matrices import Precision as Precision  # part of what exporters are asked
 from karat.learning.nets.parts import Attention
 from karat.values.codecs.text import END, ROLE_IDS, SPECIALS, TextCodec
 from karat.words.errors import SpecError
 from karat.words.registry import Registry
 from karat.work.generation import Ready
-
-Precision = Literal["float32", "bfloat16", "int8"]
 
 EPSILON = torch.finfo(torch.float32).eps
 """What `rms_norm` adds to the mean square."""
