@@ -1,15 +1,58 @@
-"""Fixtures that more than one test file uses.
+"""Fixtures that more than one test file uses, and where the stores of tests lie.
 
 Each worker runs on one thread: the threads of several workers on few cores would only wait for each other.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from elsewhere import Place, bucket, on_disk, postgres
 from shell import QUICK, TINY, Shell, draw_shapes
+
+STORED = {
+    "test_store": ("disk", "postgres", "s3"),
+    "test_queue": ("disk", "postgres"),
+    "test_assets": ("disk", "postgres"),
+    **{f"test_{name}": ("disk", "postgres s3") for name in ("costs", "http", "serving", "verdicts", "webhooks")},
+}
+"""The files whose tests run again on stores that lie elsewhere, but for those marked `disk`."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    places = STORED.get(metafunc.module.__name__, ())
+    if places and not metafunc.definition.get_closest_marker("disk"):
+        metafunc.parametrize("place", places, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[str]:
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def buckets() -> Iterator[str]:
+    with bucket() as url:
+        yield url
+
+
+@pytest.fixture(scope="module", autouse=True)
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """Let the stores of a test lie where its parameter says: `disk`, `postgres`, `s3`, or both of them."""
+    wanted = getattr(request, "param", "disk").split()
+    made = Place(
+        request.getfixturevalue("database") if "postgres" in wanted else None,
+        request.getfixturevalue("buckets") if "s3" in wanted else None,
+    )
+    if "disk" in wanted:
+        yield made
+    else:
+        with made.chosen():
+            yield made
 
 
 @pytest.fixture
@@ -34,16 +77,18 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["release", "latest", "--as", "shapes:live", "--title", "Shapes", "-o", str(folder / "shapes.karat")],
         ["generate", "shapes:live", "-n", "2", "--each", "label", "-o", str(folder / "out"), "--sheet", str(folder / "sheet.png")],
     ]
-    for words in commands:
-        assert run(["--store", store, "--json", *words]) == 0, words
+    with on_disk():
+        for words in commands:
+            assert run(["--store", store, "--json", *words]) == 0, words
     return folder
 
 
 @pytest.fixture
-def done(chain: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+def done(chain: Path, place: Place, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
     """Give a copy of a store that the whole chain has been through."""
     import shutil
 
     shutil.copytree(chain, tmp_path / "chain", symlinks=True)
+    place.carry(tmp_path / "chain" / "store")
     monkeypatch.chdir(tmp_path / "chain")
     return Shell(capsys, tmp_path / "chain")

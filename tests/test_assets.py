@@ -2,12 +2,11 @@
 
 import json
 import random
-import sqlite3
 import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from karat.app import assets
 from karat.store import tables
@@ -25,8 +24,8 @@ def filled(folder: Path, count: int) -> tuple[Store, list[Record]]:
     releases = [store.record("release", spec={"title": str(number)}) for number in range(3)]
     made = []
     for number in range(count):
-        text = " ".join([*chance.sample(WORDS, 2), f"rare{chance.randrange(count // 20 + 1)}"])
-        spec = {"given": {"text": text}, "seed": number}
+        words = " ".join([*chance.sample(WORDS, 2), f"rare{chance.randrange(count // 20 + 1)}"])
+        spec = {"given": {"text": words}, "seed": number}
         made.append(Record(id=f"{number:064x}", kind="asset", made_from=(releases[number % 3],), spec=spec, at=float(number)))
     with store._database.writing() as connection:
         for number, record in enumerate(made, 10):
@@ -74,12 +73,11 @@ def test_the_index_finds_what_looking_at_each_finds(tmp_path: Path, words: str, 
 
 def test_an_older_store_gains_the_index(tmp_path: Path) -> None:
     store, made = filled(tmp_path / "store", 5)
-    store.close()
-    with sqlite3.connect(tmp_path / "store" / "records.sqlite") as old:
+    with store._database.writing() as old:
         for table in ("tellings", "keys", "people", "calls", "asset_words", "assets"):
-            old.execute(f"DROP TABLE {table}")
-        old.execute("ALTER TABLE jobs DROP COLUMN reserved")
-        old.execute("UPDATE store_version SET version = 2")
+            old.execute(text(f"DROP TABLE {table}"))
+        old.execute(text("ALTER TABLE jobs DROP COLUMN reserved"))
+        old.execute(text("UPDATE store_version SET version = 2"))
     again = Store.open(tmp_path / "store")
     assert [id for _, id in again.assets.search(Wanted(words="rare"))] == [record.id for record in reversed(made)]
     assert again.queue.spent("nobody") == 0

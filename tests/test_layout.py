@@ -29,6 +29,8 @@ CONFINED = {
         "app.generating",
     ),
     "sqlalchemy": ("store",),
+    "boto3": ("store.s3",),
+    "botocore": ("store.s3",),
     "jinja2": ("material.report", "values.chat_templates"),
     "markupsafe": ("material.report",),
     "argon2": ("app.people",),

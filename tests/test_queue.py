@@ -1,18 +1,19 @@
 """The queue loses nothing that it accepted and completes nothing twice, whoever dies when."""
 
-import sqlite3
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from sqlalchemy import update
 
 from karat.store.queue import Beat, Claim, Ending, Job, Submission
 from karat.store.store import Store
-from karat.store.tables import VERSION
-from karat.words.errors import Cancelled, NotFoundError, SpecError, StoreError
+from karat.store.tables import VERSION, jobs, version, version_of
+from karat.words.errors import Cancelled, NotFoundError, SpecError
 
 KINDS = ("draw", "train")
 
@@ -156,17 +157,39 @@ def test_failures_keep_their_words(store: Store) -> None:
 
 
 def test_a_store_of_version_one_gains_the_queue(tmp_path: Path) -> None:
-    Store.open(tmp_path).close()
-    with sqlite3.connect(tmp_path / "records.sqlite") as old:
-        old.execute("DROP TABLE jobs")
-        old.execute("UPDATE store_version SET version = 1")
+    with Store.open(tmp_path)._database.writing() as old:
+        jobs.drop(old)
+        old.execute(update(version).values(version=1))
     store = Store.open(tmp_path)
     assert store.queue.submit([asked()])
-    with sqlite3.connect(tmp_path / "records.sqlite") as old:
-        assert old.execute("SELECT version FROM store_version").fetchone() == (VERSION,)
-        old.execute(f"UPDATE store_version SET version = {VERSION + 1}")
-    with pytest.raises(StoreError, match="newer Karat"):
-        Store.open(tmp_path)
+    with store._database.reading() as connection:
+        assert version_of(connection) == VERSION
+
+
+def test_a_crowd_of_workers_takes_each_job_once(tmp_path: Path) -> None:
+    """Each of them has connections of its own, as processes have."""
+    stores = [Store.open(tmp_path) for _ in range(4)]
+    accepted = {job.id for job in stores[0].queue.submit([asked(owner) for owner in ("ann", "bob", "eve") for _ in range(20)])}
+
+    def work(store: Store) -> list[str]:
+        taken = []
+        while held := store.queue.claim(f"w{id(store)}", kinds=KINDS):
+            taken += [job.id for job in held if store.queue.finish(job.claim)]
+        return taken
+
+    with ThreadPoolExecutor(len(stores)) as pool:
+        taken = [id for ids in pool.map(work, stores) for id in ids]
+    assert len(taken) == len(accepted)
+    assert set(taken) == accepted
+
+
+def test_a_crowd_that_submits_the_same_has_one_job(tmp_path: Path) -> None:
+    stores = [Store.open(tmp_path) for _ in range(4)]
+    with ThreadPoolExecutor(len(stores)) as pool:
+        for number in range(10):
+            found = list(pool.map(lambda store, once=str(number): store.queue.submit([asked(once=once)])[0].id, stores))
+            assert len(set(found)) == 1
+    assert len(stores[0].queue.latest()) == 10
 
 
 class Deaths(RuleBasedStateMachine):
@@ -208,5 +231,5 @@ class Deaths(RuleBasedStateMachine):
         assert all(count == (known[id].state == "done") for id, count in self.completed.items())
 
 
-Deaths.TestCase.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
-TestDeaths = Deaths.TestCase
+def test_whoever_dies_when() -> None:
+    run_state_machine_as_test(Deaths, settings=settings(max_examples=15, stateful_step_count=25, deadline=None))  # type: ignore[no-untyped-call]

@@ -2,7 +2,6 @@
 
 import io
 import os
-import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -12,10 +11,10 @@ import pytest
 from hardship import as_nobody, file_size_limit
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import update
 
-from karat.store.database import Database
 from karat.store.store import Store
-from karat.store.tables import VERSION, version_of
+from karat.store.tables import VERSION, version, version_of
 from karat.words.errors import BusyError, DamageError, KaratError, NotFoundError, StoreError
 
 
@@ -35,7 +34,7 @@ def test_what_was_put_is_read_back(tmp_path_factory: pytest.TempPathFactory, con
     (digest,) = digests
     assert store.has(digest)
     assert store.read(digest) == content == store.path(digest).read_bytes()
-    assert not list((store.folder / "blobs" / "incoming").iterdir())
+    assert not list(store.folder.rglob("incoming/*"))
 
 
 def test_records_are_known_by_what_they_say(tmp_path: Path) -> None:
@@ -91,6 +90,7 @@ def test_unknown_names_are_answered_with_near_ones(tmp_path: Path) -> None:
             store.alias(name, store.find("release")[0].id)
 
 
+@pytest.mark.disk
 def test_damage_is_found_on_reading(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
     digest = store.put(b"one\ntwo\n")
@@ -105,23 +105,23 @@ def test_damage_is_found_on_reading(tmp_path: Path) -> None:
 
 
 def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    Store.open(tmp_path).close()
-    with sqlite3.connect(tmp_path / "records.sqlite") as connection:
-        connection.execute("UPDATE store_version SET version = ?", (VERSION + 1,))
-    connection.close()
+    store = Store.open(tmp_path)
+    with store._database.writing() as connection:
+        connection.execute(update(version).values(version=VERSION + 1))
     with pytest.raises(StoreError, match="newer Karat"):
         Store.open(tmp_path)
-    database = sqlite3.connect(tmp_path / "records.sqlite")
-    assert database.execute("SELECT version FROM store_version").fetchone() == (VERSION + 1,)
-    database.close()
+    with store._database.reading() as connection:
+        assert version_of(connection) == VERSION + 1
 
 
+@pytest.mark.disk
 def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "records.sqlite").write_bytes(b"this is no database, whatever its name says" * 100)
     with pytest.raises(StoreError, match="damaged"):
         Store.open(tmp_path)
 
 
+@pytest.mark.disk
 def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o555)
@@ -133,6 +133,7 @@ def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
     assert not list(closed.iterdir())
 
 
+@pytest.mark.disk
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
     kept = store.record("source", facts={"name": "before"})
@@ -157,6 +158,7 @@ def test_two_processes_use_one_store_at_once(tmp_path: Path) -> None:
         mine = store.record("asset", made=blob, made_from=[root], facts={"number": number, "by": sys.argv[2]})
         store.alias("shared:live", mine)
     """
+    Store.open(tmp_path).close()
     processes = [run(code, str(tmp_path), name) for name in ("one", "other")]
     assert [process.communicate()[0] or process.returncode for process in processes] == [0, 0]
     store = Store.open(tmp_path)
@@ -204,6 +206,5 @@ def test_a_forked_process_opens_a_connection_of_its_own(tmp_path: Path) -> None:
 
 
 def test_tables_say_their_version(tmp_path: Path) -> None:
-    database = Database(tmp_path / "records.sqlite")
-    with database.reading() as connection:
+    with Store.open(tmp_path)._database.reading() as connection:
         assert version_of(connection) == VERSION

@@ -29,13 +29,14 @@ class Key(Spec):
 
 
 class Person(Spec):
-    """A person with a password. `left` is when they were sent away."""
+    """A person with a password. `left` is when they were sent away; sessions from before `since` hold no longer."""
 
     name: str
     password: str
     role: str
     made: float
     left: float | None = None
+    since: float = 0.0
 
 
 class Accounts:
@@ -70,9 +71,8 @@ class Accounts:
     def add_person(self, person: Person) -> None:
         """Add a person. Raises SpecError when there is one of this name."""
         with self._database.writing() as connection:
-            if connection.execute(select(people.c.name).where(people.c.name == person.name)).first():
+            if not connection.execute(self._database.upsert(people).values(**person.model_dump())).rowcount:
                 raise SpecError(f"There is a person called {person.name!r} already.", repair="Choose another name.")
-            connection.execute(insert(people).values(**person.model_dump()))
 
     def person(self, name: str) -> Person | None:
         with self._database.reading() as connection:

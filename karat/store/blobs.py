@@ -12,23 +12,49 @@ import io
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from karat.words.errors import DamageError, NotFoundError, StoreError
 
 CHUNK = 1 << 20
+BATCH = 500
 STALE_SECONDS = 24 * 3600
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Blobs(Protocol):
+    """Where blobs are kept, as `LocalBlobs` says of a folder."""
+
+    def put(self, source: bytes | Path | BinaryIO, *, wait: bool = True) -> str: ...
+
+    def settle(self) -> None: ...
+
+    def take(self, files: Iterable[tuple[str, Path]]) -> Iterator[int]: ...
+
+    def has(self, digest: str) -> bool: ...
+
+    def holds(self, digest: str, size: int) -> bool: ...
+
+    def path(self, digest: str) -> Path: ...
+
+    def read(self, digest: str) -> bytes: ...
+
+    def part(self, digest: str, first: int, length: int) -> bytes: ...
+
+    def lines(self, digest: str) -> Iterator[bytes]: ...
+
+    def digests(self) -> Iterator[str]: ...
 
 
 class LocalBlobs:
     """A folder of blobs, fanned out over 256 folders by the first two digits of their digests."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, again: str = "import or make it again") -> None:
+        self.folder, self._again = folder, again
         self._incoming = folder / "incoming"
         self._verified: set[str] = set()
         try:
@@ -37,11 +63,14 @@ class LocalBlobs:
         except OSError as error:
             raise store_error(error, folder) from None
 
-    def put(self, source: bytes | Path | BinaryIO, *, wait: bool = True) -> str:
-        """Keep bytes, a file or a stream, and give their digest; with `wait=False` they are durable only after `settle`."""
+    def put(self, source: bytes | Path | BinaryIO, *, wait: bool = True, first: Callable[[str], None] = lambda digest: None) -> str:
+        """Keep bytes, a file or a stream, and give their digest; with `wait=False` they are durable only after `settle`.
+
+        `first` is told the digest of a blob before it takes its place, and may raise to leave it out.
+        """
         try:
             with _opened(source) as reading:
-                return self._keep(reading, wait)
+                return self._keep(reading, wait, first)
         except OSError as error:
             raise store_error(error, Path(error.filename or self.folder)) from None
 
@@ -58,6 +87,17 @@ class LocalBlobs:
                 raise store_error(OSError(code, os.strerror(code)), self.folder)
         finally:
             os.close(folder)
+
+    def take(self, files: Iterable[tuple[str, Path]]) -> Iterator[int]:
+        """Keep the files of another place of blobs, by their digests; say now and then how many are kept."""
+        done, waiting = 0, iter(files)
+        while some := list(islice(waiting, BATCH)):
+            for digest, file in some:
+                if not self.holds(digest, file.stat().st_size):
+                    self.put(file, wait=False)
+            self.settle()
+            done += len(some)
+            yield done
 
     def has(self, digest: str) -> bool:
         return self.path(digest).is_file()
@@ -102,6 +142,11 @@ class LocalBlobs:
             reading.seek(0)
             yield from reading
 
+    def digests(self) -> Iterator[str]:
+        """Give the digest of every blob, in order."""
+        for folder in sorted(self.folder.glob("[0-9a-f][0-9a-f]")):
+            yield from (folder.name + name for name in sorted(os.listdir(folder)))
+
     def _open(self, digest: str) -> BinaryIO:
         try:
             return self.path(digest).open("rb")
@@ -113,10 +158,10 @@ class LocalBlobs:
     def _damage(self, digest: str) -> DamageError:
         return DamageError(
             f"The blob {digest[:12]} is damaged: its bytes are not what its digest says.",
-            repair=f"Restore {self.path(digest)} from a backup, or delete it and import or make it again.",
+            repair=f"Restore {self.path(digest)} from a backup, or delete it and {self._again}.",
         )
 
-    def _keep(self, reading: BinaryIO, wait: bool) -> str:
+    def _keep(self, reading: BinaryIO, wait: bool, first: Callable[[str], None]) -> str:
         """Keep a stream; one that ends within its first chunk is known before anything is written, and often is there already."""
         start = reading.read(CHUNK)
         rest = reading.read(CHUNK)
@@ -134,6 +179,7 @@ class LocalBlobs:
                 if wait:
                     os.fsync(writing.fileno())
             if not self.holds(digest.hexdigest(), size):
+                first(digest.hexdigest())
                 self._move(unfinished, digest.hexdigest(), wait)
                 return digest.hexdigest()
         except BaseException:

@@ -24,6 +24,8 @@ Lane = Literal["interactive", "bulk"]
 ENDED = ("done", "failed", "cancelled")
 RECENT = 600.0
 """Seconds over which the device time that an owner was given counts against it."""
+CLAIMS = "claims"
+"""Workers claim one after the other, whatever the database, so that whose turn it is stays true until the job is taken."""
 
 
 class Submission(Spec):
@@ -120,7 +122,7 @@ class Queue:
     def submit(self, submissions: Sequence[Submission]) -> list[Job]:
         """Accept jobs, all of them or none; give them in order. One whose `once` its owner has used before is the job of that time."""
         with self._database.writing() as connection:
-            return [_submitted(connection, each, self._clock()) for each in submissions]
+            return [_submitted(connection, self._database.upsert(jobs), each, self._clock()) for each in submissions]
 
     def get(self, id: str) -> Job:
         with self._database.reading() as connection:
@@ -161,7 +163,7 @@ class Queue:
         some = last.order_by(jobs.c.number.desc()).limit(most).subquery()
         with self._database.reading() as connection:
             row = connection.execute(select(func.sum(some.c.seconds).label("seconds"), func.sum(some.c.total).label("total"))).one()
-        return float(row.seconds) / max(1, row.total) if row.total else None
+        return float(row.seconds) / max(1, int(row.total)) if row.total else None
 
     def position(self, job: Job) -> int:
         """Give how many jobs are ahead of a waiting one, had all owners the same share."""
@@ -178,7 +180,7 @@ class Queue:
         jobs; then who came first.
         """
         now = self._clock()
-        with self._database.writing() as connection:
+        with self._database.writing(alone=CLAIMS) as connection:
             due = _due(connection, kinds, now - RECENT)
             if due is None:
                 return []
@@ -192,7 +194,7 @@ class Queue:
         with self._database.reading() as connection:
             if not _mates(connection, job, 1):
                 return []  # the usual case, for which nobody's writing waits
-        with self._database.writing() as connection:
+        with self._database.writing(alone=CLAIMS) as connection:
             return _taken(connection, job.worker, [row.number for row in _mates(connection, job, most)], self._clock())
 
     def beat(self, beats: Iterable[Beat]) -> set[str]:
@@ -227,9 +229,11 @@ class Queue:
     def revive(self, *, lease: float, attempts: int = 3) -> int:
         """Let jobs wait again whose worker gave no sign for `lease` seconds; give up on those that `attempts` workers did not survive."""
         now = self._clock()
-        lost = and_(jobs.c.state == "running", jobs.c.beat < now - lease)
+        silent = select(jobs.c.number).where(jobs.c.state == "running", jobs.c.beat < now - lease)
         error = _text({"code": "lost", "problem": f"{attempts} workers did not survive it.", "repair": "Ask for less at once."})
         with self._database.writing() as connection:
+            numbers = connection.scalars(silent.with_for_update(skip_locked=True)).all()  # one that is being changed gives a sign
+            lost = and_(jobs.c.number.in_(numbers), jobs.c.state == "running")
             connection.execute(update(jobs).where(lost, jobs.c.cancelling).values(state="cancelled", ended=now))
             connection.execute(update(jobs).where(lost, jobs.c.attempt >= attempts).values(state="failed", ended=now, error=error))
             return connection.execute(update(jobs).where(lost).values(state="queued", worker=None)).rowcount
@@ -253,20 +257,23 @@ class Queue:
     def cancel(self, id: str) -> Job:
         """Ask a job to stop: a waiting one is cancelled at once, a running one at its next step, one that ended stays as it is."""
         with self._database.writing() as connection:
+            connection.execute(select(jobs.c.number).where(jobs.c.id == id).with_for_update())  # it stays as it is from here on
             waiting = and_(jobs.c.id == id, jobs.c.state == "queued")
             connection.execute(update(jobs).where(waiting).values(state="cancelled", cancelling=True, ended=self._clock()))
             connection.execute(update(jobs).where(jobs.c.id == id, jobs.c.state == "running").values(cancelling=True))
         return self.get(id)
 
 
-def _submitted(connection: Connection, asked: Submission, now: float) -> Job:
-    if asked.once is not None:
-        known = connection.execute(select(jobs).where(jobs.c.owner == asked.owner, jobs.c.once == asked.once)).first()
-        if known is not None:
-            return _job(known)
+def _submitted(connection: Connection, new: Any, asked: Submission, now: float) -> Job:
+    """Accept a job by the insert `new`, which leaves alone what another server may be accepting at this moment."""
+    known = select(jobs).where(jobs.c.owner == asked.owner, jobs.c.once == asked.once)
+    if asked.once is not None and (row := connection.execute(known).first()) is not None:
+        return _job(row)
     values = {**asked.model_dump(exclude={"spec"}), "spec": _text(asked.spec), "id": secrets.token_hex(12)}
-    row = insert(jobs).values(**values, state="queued", submitted=now).returning(jobs)
-    job = _job(connection.execute(row).one())
+    row = connection.execute(new.values(**values, state="queued", submitted=now).returning(jobs)).first()
+    if row is None:
+        return _job(connection.execute(known).one())
+    job = _job(row)
     if job.webhook is not None:
         connection.execute(insert(tellings).values(job=job.id, due=now))
     return job
@@ -297,8 +304,8 @@ def _served(connection: Connection, owners: Sequence[str], since: float) -> dict
 def _taken(connection: Connection, worker: str, numbers: list[int], now: float) -> list[Job]:
     """Let a worker hold some waiting jobs; give them in the order of `numbers`."""
     values = {"state": "running", "worker": worker, "attempt": jobs.c.attempt + 1, "beat": now}
-    connection.execute(update(jobs).where(jobs.c.number.in_(numbers)).values(**values, started=func.coalesce(jobs.c.started, now)))
-    taken = connection.execute(select(jobs).where(jobs.c.number.in_(numbers)))
+    waiting = update(jobs).where(jobs.c.number.in_(numbers), jobs.c.state == "queued")  # not one that was cancelled meanwhile
+    taken = connection.execute(waiting.values(**values, started=func.coalesce(jobs.c.started, now)).returning(jobs))
     return sorted((_job(row) for row in taken), key=lambda job: numbers.index(job.number))
 
 

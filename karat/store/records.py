@@ -53,7 +53,10 @@ class Records:
                 raise NotFoundError(f"The store holds no record {missing[0][:12]} to be made from.", repair="Give the id of a record.")
             row = {"spec": canonical(record.spec).decode(), "facts": canonical(record.facts).decode()}
             plain = record.model_dump(include={"id", "kind", "made", "at"})
-            number = connection.execute(insert(tables.records).values(**plain, **row).returning(tables.records.c.number)).scalar_one()
+            added = self._database.upsert(tables.records).values(**plain, **row).returning(tables.records.c.number)
+            number = connection.execute(added).scalar_one_or_none()
+            if number is None:
+                return False  # another process added it at this moment
             if record.kind == "asset":
                 release = record.made_from[0] if record.made_from else None
                 tables.index_asset(connection, number, release, record.at, record.spec, record.facts)
@@ -114,7 +117,7 @@ class Records:
 
     def point(self, name: str, record: str, *, at: float) -> None:
         """Let a name point at a record from now on."""
-        with self._database.writing() as connection:
+        with self._database.writing(alone=f"alias {name}") as connection:
             current = _current(connection, name)
             if current is None or current.record != record:
                 before = current.number if current else None
@@ -122,7 +125,7 @@ class Records:
 
     def point_back(self, name: str, *, at: float) -> str:
         """Let a name point at what it pointed at before its current record; the history only grows."""
-        with self._database.writing() as connection:
+        with self._database.writing(alone=f"alias {name}") as connection:
             current = _current(connection, name)
             if current is None or current.before is None:
                 raise NotFoundError(f"The alias {name!r} has nothing to go back to.", repair="See its history with `karat alias`.")

@@ -1,6 +1,7 @@
 """The store: blobs by digest, records of how each thing was made, aliases with history. It remembers where everything came from.
 
-One folder holds it all: `blobs/`, `locks/` and `records.sqlite`. Several processes may use it at once.
+One folder holds it all: `blobs/`, `locks/` and `records.sqlite`, unless its `store.yaml` names another database or a bucket for the
+blobs. Several processes may use it at once.
 """
 
 import difflib
@@ -15,13 +16,15 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from karat.store.accounts import Accounts
+from karat.store.answers import Answers
 from karat.store.assets import Assets
-from karat.store.blobs import LocalBlobs, store_error
+from karat.store.blobs import Blobs, store_error
 from karat.store.calls import Calls
 from karat.store.database import Database
 from karat.store.files import Files
 from karat.store.queue import Queue
 from karat.store.records import AliasEntry, Record, Records, record_id
+from karat.store.whereabouts import blobs, database, whereabouts
 from karat.words.errors import BusyError, NotFoundError, StoreError
 from karat.words.specs import Spec, canonical
 
@@ -36,15 +39,16 @@ class AliasError(StoreError):
 
 
 class Store:
-    """A folder of blobs and the records about them."""
+    """Blobs, the records about them, and a folder for what is under way."""
 
-    def __init__(self, folder: Path, database: Database, clock: Callable[[], float]) -> None:
+    def __init__(self, folder: Path, database: Database, blobs: Blobs, clock: Callable[[], float]) -> None:
         self.folder = folder
-        self.blobs = LocalBlobs(folder / "blobs")
+        self.blobs = blobs
         self.files = Files(database)
         self.queue = Queue(database, clock)
         self.accounts = Accounts(database, clock)
         self.calls = Calls(database)
+        self.answers = Answers(database, clock)
         self.assets = Assets(database)
         self._database = database
         self._records = Records(database)
@@ -58,7 +62,8 @@ class Store:
             (folder / "locks").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise store_error(error, folder) from None
-        return cls(folder, Database(folder / "records.sqlite"), clock)
+        place = whereabouts(folder)
+        return cls(folder, database(folder, place), blobs(folder, place), clock)
 
     def put(self, source: bytes | Path | BinaryIO) -> str:
         """Keep bytes, a file or a stream for good, and give their digest."""

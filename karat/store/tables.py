@@ -7,7 +7,7 @@ can run `alembic upgrade`.
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     DDL,
@@ -15,6 +15,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
+    Dialect,
     Float,
     ForeignKey,
     Index,
@@ -24,88 +25,112 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     insert,
     inspect,
     select,
     update,
 )
+from sqlalchemy.types import TypeEngine
 
 from karat.store.finding import words_of
 from karat.words.errors import StoreError
+
+
+class Words(TypeDecorator[str]):
+    """A text that any database keeps whole, of any length, and compares by its code points, whatever language it was set up for."""
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str]:
+        if dialect.name == "postgresql":
+            return Text(collation="C")
+        length = cast(String, self.impl_instance).length
+        return Text() if length is None else String(length)
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """PostgreSQL takes no character of number 0, which a client may put into a path or a name; its picture stands for it."""
+        return value.replace("\0", "\N{SYMBOL FOR NULL}") if value and dialect.name == "postgresql" else value
+
+
+NUMBER = BigInteger().with_variant(Integer(), "sqlite")
+"""SQLite counts rows in columns that are called INTEGER alone."""
 
 now = MetaData()
 
 records = Table(
     "records",
     now,
-    Column("number", Integer, primary_key=True, autoincrement=True),
-    Column("id", String(64), unique=True, nullable=False),
-    Column("kind", String(32), nullable=False, index=True),
-    Column("made", String(64), index=True),
-    Column("spec", Text, nullable=False),
-    Column("facts", Text, nullable=False),
+    Column("number", NUMBER, primary_key=True, autoincrement=True),
+    Column("id", Words(64), unique=True, nullable=False),
+    Column("kind", Words(32), nullable=False, index=True),
+    Column("made", Words(64), index=True),
+    Column("spec", Words(), nullable=False),
+    Column("facts", Words(), nullable=False),
     Column("at", Float, nullable=False),
 )
 edges = Table(
     "edges",
     now,
-    Column("child", String(64), ForeignKey("records.id"), primary_key=True),
+    Column("child", Words(64), ForeignKey("records.id"), primary_key=True),
     Column("place", Integer, primary_key=True),
-    Column("parent", String(64), ForeignKey("records.id"), nullable=False, index=True),
+    Column("parent", Words(64), ForeignKey("records.id"), nullable=False, index=True),
 )
 aliases = Table(
     "aliases",
     now,
-    Column("number", Integer, primary_key=True, autoincrement=True),
-    Column("name", String(200), nullable=False, index=True),
-    Column("record", String(64), ForeignKey("records.id"), nullable=False),
-    Column("before", Integer),
+    Column("number", NUMBER, primary_key=True, autoincrement=True),
+    Column("name", Words(200), nullable=False, index=True),
+    Column("record", Words(64), ForeignKey("records.id"), nullable=False),
+    Column("before", NUMBER),
     Column("at", Float, nullable=False),
 )
 files = Table(
     "files",
     now,
-    Column("location", String(64), primary_key=True),
+    Column("location", Words(64), primary_key=True),
     Column("raw", LargeBinary, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("seen", String(32), nullable=False),
+    Column("name", Words(), nullable=False),
+    Column("seen", Words(32), nullable=False),
     Column("size", BigInteger, nullable=False),
-    Column("stamp", String(32), nullable=False),
-    Column("blob", String(64)),
-    Column("fields", Text),
-    Index("files_in_order", "location", "seen", "name", "raw"),
+    Column("stamp", Words(32), nullable=False),
+    Column("blob", Words(64)),
+    Column("fields", Words()),
+    Index("files_in_order", "location", "seen", "name", "raw").ddl_if(dialect="sqlite"),
+    Index("files_by_name", "location", "seen", "name").ddl_if(dialect="postgresql"),  # a row of an index has room for one long name there
 )
 looks = Table(
     "looks",
     now,
-    Column("blob", String(64), primary_key=True),
-    Column("look", String(32), primary_key=True),
-    Column("facts", Text, nullable=False),
+    Column("blob", Words(64), primary_key=True),
+    Column("look", Words(32), primary_key=True),
+    Column("facts", Words(), nullable=False),
     Column("print", LargeBinary),
 )
 jobs = Table(
     "jobs",
     now,
-    Column("number", Integer, primary_key=True, autoincrement=True),
-    Column("id", String(24), unique=True, nullable=False),
-    Column("kind", String(32), nullable=False),
-    Column("state", String(12), nullable=False),
-    Column("lane", String(12), nullable=False),
-    Column("owner", String(64), nullable=False),
-    Column("mates", String(128)),
-    Column("spec", Text, nullable=False),
-    Column("once", String(128)),
-    Column("webhook", Text),
-    Column("done", Integer, nullable=False, default=0),
-    Column("total", Integer),
-    Column("figures", Text),
-    Column("result", Text),
-    Column("error", Text),
+    Column("number", NUMBER, primary_key=True, autoincrement=True),
+    Column("id", Words(24), unique=True, nullable=False),
+    Column("kind", Words(32), nullable=False),
+    Column("state", Words(12), nullable=False),
+    Column("lane", Words(12), nullable=False),
+    Column("owner", Words(64), nullable=False),
+    Column("mates", Words(128)),
+    Column("spec", Words(), nullable=False),
+    Column("once", Words(128)),
+    Column("webhook", Words()),
+    Column("done", NUMBER, nullable=False, default=0),
+    Column("total", NUMBER),
+    Column("figures", Words()),
+    Column("result", Words()),
+    Column("error", Words()),
     Column("seconds", Float, nullable=False, default=0.0),
     Column("submitted", Float, nullable=False),
     Column("started", Float),
     Column("ended", Float),
-    Column("worker", String(64)),
+    Column("worker", Words(64)),
     Column("attempt", Integer, nullable=False, default=0),
     Column("beat", Float),
     Column("cancelling", Boolean, nullable=False, default=False),
@@ -117,18 +142,18 @@ jobs = Table(
 tellings = Table(
     "tellings",
     now,
-    Column("job", String(24), primary_key=True),
+    Column("job", Words(24), primary_key=True),
     Column("tries", Integer, nullable=False, default=0),
     Column("due", Float, nullable=False, index=True),
 )
 keys = Table(
     "keys",
     now,
-    Column("id", String(24), primary_key=True),
-    Column("owner", String(24), nullable=False, index=True),
-    Column("name", String(200), nullable=False),
-    Column("hash", String(64), unique=True, nullable=False),
-    Column("scopes", String(100), nullable=False),
+    Column("id", Words(24), primary_key=True),
+    Column("owner", Words(24), nullable=False, index=True),
+    Column("name", Words(200), nullable=False),
+    Column("hash", Words(64), unique=True, nullable=False),
+    Column("scopes", Words(100), nullable=False),
     Column("made", Float, nullable=False),
     Column("expires", Float),
     Column("revoked", Float),
@@ -138,38 +163,48 @@ keys = Table(
 people = Table(
     "people",
     now,
-    Column("name", String(100), primary_key=True),
-    Column("password", String(200), nullable=False),
-    Column("role", String(20), nullable=False),
+    Column("name", Words(100), primary_key=True),
+    Column("password", Words(200), nullable=False),
+    Column("role", Words(20), nullable=False),
     Column("made", Float, nullable=False),
     Column("left", Float),
+    Column("since", Float, nullable=False, default=0.0, server_default="0"),
 )
 calls = Table(
     "calls",
     now,
-    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("number", NUMBER, primary_key=True, autoincrement=True),
     Column("at", Float, nullable=False),
-    Column("who", String(100), index=True),
-    Column("address", String(64)),
-    Column("method", String(10), nullable=False),
-    Column("path", String(500), nullable=False),
+    Column("who", Words(100), index=True),
+    Column("address", Words(64)),
+    Column("method", Words(10), nullable=False),
+    Column("path", Words(500), nullable=False),
     Column("status", Integer, nullable=False),
     Column("seconds", Float, nullable=False),
-    Column("request", String(64), nullable=False),
+    Column("request", Words(64), nullable=False),
 )
 assets = Table(
     "assets",
     now,
-    Column("number", Integer, primary_key=True),
-    Column("release", String(64), index=True),
+    Column("number", NUMBER, primary_key=True),
+    Column("release", Words(64), index=True),
     Column("at", Float, nullable=False, index=True),
 )
 asset_words = Table(
     "asset_words",
     now,
-    Column("word", String(40).with_variant(String(40, collation="C"), "postgresql"), primary_key=True),  # in the order of code points
-    Column("asset", Integer, primary_key=True),
+    Column("word", Words(40), primary_key=True),
+    Column("asset", NUMBER, primary_key=True),
     Index("words_of_asset", "asset", "word"),
+)
+answers = Table(
+    "answers",
+    now,
+    Column("owner", String(64), primary_key=True),
+    Column("once", String(128), primary_key=True),
+    Column("asked", String(64), nullable=False),
+    Column("answer", Text),
+    Column("at", Float, nullable=False, index=True),
 )
 version = Table("store_version", now, Column("version", Integer, nullable=False))
 
@@ -197,8 +232,15 @@ def index_asset(connection: Connection, number: int, release: str | None, at: fl
         connection.execute(insert(asset_words), [{"word": word, "asset": number} for word in sorted(words)])
 
 
-STEPS: dict[int, Callable[[Connection], None]] = {2: _add_jobs, 3: _add_accounts}
-VERSION = 3
+def _add_answers(connection: Connection) -> None:
+    """Add the answers to requests, and the moment from which a person's sessions hold."""
+    now.create_all(connection, tables=[answers])
+    if "since" not in {column["name"] for column in inspect(connection).get_columns("people")}:
+        connection.execute(DDL("ALTER TABLE people ADD COLUMN since FLOAT NOT NULL DEFAULT 0"))
+
+
+STEPS: dict[int, Callable[[Connection], None]] = {2: _add_jobs, 3: _add_accounts, 4: _add_answers}
+VERSION = 4
 
 
 def version_of(connection: Connection) -> int:

@@ -19,6 +19,7 @@ from karat.faces.cli import (
     export,
     generation,
     labelling,
+    moving,
     proofs,
     releases,
     serve,
@@ -55,7 +56,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data.app)
-for commands in (train, releases, export, generation, chat, editing, explanation, labelling, proofs, chain, value, serve, demo):
+for commands in (train, releases, export, generation, chat, editing, explanation, labelling, proofs, chain, value, serve, moving, demo):
     commands.register(app)
 
 
