@@ -39,6 +39,7 @@ class VaeOptions(FamilyOptions):
         (), description="FSQ: how many values each number of the latent may take; empty: Gaussian"
     )
     beta: float = Field(1.0, ge=0, description="weight of the distance between latents and the standard normal")
+    draws: int = Field(1, ge=1, description="noises and times under which the prior sees each latent of a step; many learn few data by heart")
     prior: DiffusionOptions = DiffusionOptions(net=TransformerSpec(width=192, depth=3), reach=REACH)
 
 
@@ -142,7 +143,8 @@ class Vae(nn.Module):
             with torch.no_grad():
                 latent, _ = self.squeeze(self._read(data), generator)
                 self._follow(latent)
-            return self.prior.loss("flow", self._scaled(latent), given, generator)
+            rows = torch.arange(len(latent), device=latent.device).repeat(self.options.draws)
+            return self.prior.loss("flow", self._scaled(latent)[rows], given.rows(rows), generator)
         latent, distance_B = self.squeeze(self._read(data), generator)
         error = (self._write(latent) - data).square().mean()
         size = data[0].numel()

@@ -98,9 +98,9 @@ def diffusion(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
 
 @recipes.add("vae")
 def vae(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
-    """A Gaussian autoencoder that is hardly held to the normal distribution, with a flow as its prior."""
+    """A Gaussian autoencoder that is loosely held to the normal distribution, with a flow as its prior."""
     prior = {"kind": "diffusion", "net": {"kind": "transformer", "width": 4 * width, "depth": 2}, "reach": 3.0}
-    family = {"net": net_for(space, width), "channels": 32, "beta": 0.1, "prior": prior}
+    family = {"net": net_for(space, width), "channels": 32, "beta": 0.5, "draws": 4, "prior": prior}
     return Recipe(family=family, plan={"optimizer": "muon", "rate": 6e-3})
 
 
