@@ -8,14 +8,14 @@ from karat.app.generating import AssetWriter, Batch, file_of, make_with, read_gi
 from karat.app.releasing import load_release, open_release
 from karat.material.releases.release import Release
 from karat.store.store import Store
-from karat.values.pictures import probe
+from karat.values.pictures import PictureFacts, probe
 from karat.words.errors import DataError, NotFoundError
 from karat.words.events import Event
 from karat.work.generation import Ready, repeated
-from karat.work.requests import Retouch
+from karat.work.requests import VARIED, Retouch
 from karat.work.retouching import Canvas, as_pictures, retouched
 
-__all__ = ["Retouch", "keep_pictures", "read_pictures", "reading", "retouch", "retouched_again"]
+__all__ = ["VARIED", "Retouch", "facts_of", "keep_pictures", "read_pictures", "reading", "retouch", "retouched_again"]
 
 PIXELS = 1 << 24
 """The largest picture that is retouched: 4096 × 4096."""
@@ -36,6 +36,11 @@ def keep_pictures(store: Store, picture: bytes, mask: bytes | None = None) -> di
     if not about.has_alpha:
         raise DataError("The mask has no transparency.", repair="Give a PNG that is transparent where the picture is to be made anew.")
     return {"picture": store.put(picture), "mask": store.put(mask)}
+
+
+def facts_of(store: Store, digest: str) -> PictureFacts:
+    """Say how large a picture in the store is. Raises DataError, or NotFoundError."""
+    return probe(store.read(digest), pixel_limit=PIXELS)
 
 
 def read_pictures(store: Store, picture: Path, mask: Path | None) -> dict[str, str]:

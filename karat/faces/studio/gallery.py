@@ -97,6 +97,8 @@ async def _one(visit: Visit, told: Story) -> None:
     line, request = told.line, told.line.request
     with heading(_words(line), told.title):
         parts.plain(visit("Download"), careful(lambda: visit.take(given_out, line.id, f"/studio/assets/{line.id}/download")))
+        if line.media_type.startswith("image/"):
+            parts.plain(visit("Edit this picture"), lambda: ui.navigate.to(address("/create", edit=line.id)))
         parts.primary(visit("Use these settings"), lambda: ui.navigate.to(address("/create", like=line.id)))
     with block("half"):
         with block("stack"):
