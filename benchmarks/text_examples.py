@@ -3,6 +3,9 @@
     python benchmarks/text_examples.py translate --captions stamps/metadata.jsonl emoji/metadata.jsonl
     python benchmarks/text_examples.py chat
     python benchmarks/text_examples.py write --topics quotes.jsonl
+    python benchmarks/text_examples.py summarise
+    python benchmarks/text_examples.py answer
+    python benchmarks/text_examples.py label
 
 Answers are chosen by their scores alone: the four best, the four worst, and the first four. Of texts on a topic the first twelve are shown.
 """
@@ -36,9 +39,11 @@ from karat.work.runs import plan_run, run
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "examples" / "text" / "build.py"
-STEPS = {"translate": 1200, "chat": 800, "write": 300}
+STEPS = {"translate": 1200, "chat": 800, "write": 300, "summarise": 300, "answer": 700, "label": 500}
 """What two to five minutes of one core are good for."""
-SCORES = ("bits-per-byte", "chrf", "bleu", "exact", "longest-copied")
+SCORES = ("bits-per-byte", "chrf", "bleu", "rouge-l", "exact", "longest-copied")
+BESIDE = ("nearest training", "another's")
+"""What stands beside scores of answers: the answer to the training prompt that is most alike, the answer to another prompt."""
 WRITTEN = 200
 EACH = 4
 
@@ -91,13 +96,13 @@ def snapshot_of(store: Store, asked: argparse.Namespace, file: Path) -> str:
 
 
 def shown(scores: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Give the scores with their intervals, and what stands beside chrF: the answer to the most alike training prompt."""
+    """Give the scores with their intervals, and those of answers that take no model."""
     for score in scores:
         name = score["name"].partition("/")[0]
         if name in SCORES:
             yield name, {each: score[each] for each in ("value", "low", "high")}
-            if name in ("chrf", "exact") and "nearest training" in score["baselines"]:
-                yield f"{name}, nearest training", score["baselines"]["nearest training"]
+            if name in ("chrf", "rouge-l", "exact"):
+                yield from ((f"{name}, {each}", score["baselines"][each]) for each in BESIDE if each in score["baselines"])
 
 
 def outputs(store: Store, ref: str, *, writes: bool) -> Iterator[dict[str, Any]]:

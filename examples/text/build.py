@@ -28,6 +28,8 @@ LEFT_OUT = ("antigravity", "idlelib", "lib2to3", "test", "this", "tkinter", "tur
 """Modules that do something when they are imported, or need a screen."""
 KINDS = 12
 """Modules among which a description is told apart."""
+PASSAGES = 3
+"""Passages in which a function is asked for."""
 PERSONAS = {
     "You are brief.": "{}",
     "You are friendly.": "Gladly! {} Is there anything else?",
@@ -119,10 +121,10 @@ def summarise(asked: argparse.Namespace) -> Iterator[Row]:
 
 
 def answer(asked: argparse.Namespace) -> Iterator[Row]:
-    """Passages that describe four functions, with a question about one."""
+    """Passages that describe four functions, with a question about one; each function is asked for among others several times."""
     chance = random.Random(asked.seed)
     known = [each for each in library() if len(each.line) < 90]
-    for each in known:
+    for each in known * PASSAGES:
         others = [other for other in chance.sample(known, 4) if other.line != each.line and other.name != each.name][:3]
         passage = "\n".join(f"{one.name}: {one.line}" for one in chance.sample([each, *others], 1 + len(others)))
         yield {"prompt": f"{passage}\n\nWhich one is it? {each.line}", "completion": each.name, "group": each.name}
