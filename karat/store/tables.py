@@ -200,10 +200,10 @@ asset_words = Table(
 answers = Table(
     "answers",
     now,
-    Column("owner", String(64), primary_key=True),
-    Column("once", String(128), primary_key=True),
-    Column("asked", String(64), nullable=False),
-    Column("answer", Text),
+    Column("owner", Words(64), primary_key=True),
+    Column("once", Words(128), primary_key=True),
+    Column("asked", Words(64), nullable=False),
+    Column("answer", Words()),
     Column("at", Float, nullable=False, index=True),
 )
 version = Table("store_version", now, Column("version", Integer, nullable=False))
