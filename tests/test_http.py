@@ -475,6 +475,92 @@ def test_who_asks_for_too_much_at_once_is_told_when_to_come_back(web: httpx.Clie
     assert {ended(web, id)["state"] for id in accepted} == {"cancelled"}
 
 
+def test_asking_again_makes_nothing_twice(web: httpx.Client, chain: Path) -> None:
+    """With an idempotency key, whatever a POST makes; a secret is not told twice, and one key is for one request."""
+
+    def post(path: str, once: str, **body: Any) -> httpx.Response:
+        return web.post(path, headers={"idempotency-key": once}, **body)
+
+    person = {"json": {"name": "Rae", "password": "correct horse", "role": "reviewer"}}
+    assert [post("/api/people", "p1", **person).status_code for _ in range(2)] == [201, 201]
+    other = post("/api/people", "p1", json={**person["json"], "name": "Ray"})
+    assert (other.status_code, shape_of(other)["code"]) == (409, "busy")
+    assert post("/api/people", "p2", json={"name": "Roy", "password": "short"}).status_code == 400
+    assert post("/api/people", "p2", json={"name": "Roy", "password": "long enough"}).status_code == 201, "what failed may be asked again"
+    made = [post("/api/keys", "k1", json={"name": "once", "scopes": ["generate"]}) for _ in range(2)]
+    assert [each.status_code for each in made] == [201, 409]
+    assert len([key for key in web.get("/api/keys").json()["data"] if key["name"] == "once"]) == 1
+    turned = [post(f"/api/keys/{made[0].json()['key']['id']}/rotate", "k2", json={"grace": 60}) for _ in range(2)]
+    assert [each.status_code for each in turned] == [201, 409]
+    picture = next((chain / "pictures").rglob("*.png")).read_bytes()
+    lots = [post("/api/uploads", "u1", files={"files": ("a.png", picture)}).json()["id"] for _ in range(2)]
+    assert lots[0] == lots[1]
+    asset = web.get("/api/assets").json()["data"][0]["id"]
+    said = [post("/api/verdicts", "v1", json={"assets": [asset], "judgement": "accept"}).json()["id"] for _ in range(2)]
+    assert said[0] == said[1]
+    assert post("/api/verdicts", "v2", json={"assets": [asset], "judgement": "accept"}).json()["id"] != said[0]
+    asked = {"json": {"model": "shapes:live", "prompt": "", "steps": 2}}
+    pictures = [post("/v1/images/generations", "g1", **asked).json() for _ in range(2)]
+    assert pictures[0]["job"] == pictures[1]["job"]
+    assert pictures[0]["data"] == pictures[1]["data"], "though another seed is drawn each time otherwise"
+    assert post("/v1/images/generations", "g2", **asked).json()["data"] != pictures[0]["data"]
+    assert post("/v1/images/generations", "g1", json={**asked["json"], "n": 2}).status_code == 409
+    for path, body in (("/v1/chat/completions", {"model": "talk:live", "messages": ASK}), ("/v1/completions", {"model": "plain:live"})):
+        answers = [post(path, path, json={**body, "max_tokens": 8}).json() for _ in range(2)]
+        assert answers[0]["id"] == answers[1]["id"]
+        assert answers[0]["choices"] == answers[1]["choices"]
+    vectors = [post("/v1/embeddings", "e1", json={"model": "plain:live", "input": "a red"}).json() for _ in range(2)]
+    assert vectors[0] == vectors[1]
+
+
+def test_the_house_keeps_to_its_policy(web: httpx.Client) -> None:
+    asset = web.get("/api/assets").json()["data"][0]["id"]
+    asked = {"model": "shapes:live", "prompt": "", "steps": 2}
+    reviewer = key_for(web, "review")
+    assert web.put("/api/policy", json={"reviewed": True}, headers=reviewer).status_code == 403
+    assert web.put("/api/policy", json={"reviewed": True}).json()["reviewed"]
+    try:
+        for path, body in (
+            ("/v1/images/generations", asked),
+            ("/v1/completions", {"model": "plain:live"}),
+            ("/v1/chat/completions", {"model": "talk:live", "messages": ASK}),
+            ("/api/jobs", {"kind": "write", "spec": {"release": "plain:live", "prompts": [{"text": "a"}]}}),
+        ):
+            refused = web.post(path, json=body)
+            assert (refused.status_code, shape_of(refused)["code"]) == (403, "policy"), path
+        job = web.post("/api/jobs", json={"kind": "generate", "spec": {"release": "shapes:live", "request": {"sampling": {"steps": 2}}}})
+        made = ended(web, job.json()["job"]["id"])["result"]["assets"][0]["asset"]
+        assert web.get(f"/api/assets/{made}/file").status_code == 403
+        assert web.post("/api/verdicts", json={"assets": [made], "judgement": "accept"}, headers=reviewer).status_code == 201
+        assert web.get(f"/api/assets/{made}/file").status_code == 200
+        assert web.put("/api/policy", json={"original": True}).status_code == 200
+        assert web.post("/v1/images/generations", json={**asked, "stream": True, "partial_images": 1}).status_code == 403
+        assert web.post("/v1/images/generations", json=asked).status_code == 200
+    finally:
+        web.put("/api/policy", json={})
+    assert web.get(f"/api/assets/{asset}/file").status_code == 200
+    assert web.get("/api/policy/history").json()["data"][0]["name"] == "original"
+
+
+def test_reviewers_judge_over_the_network_and_do_not_see_what_is_gold(web: httpx.Client) -> None:
+    assets = [line["id"] for line in web.get("/api/assets", params={"release": "shapes:live"}).json()["data"]]
+    hers: dict[str, Any] = {"headers": key_for(web, "review")}
+    assert web.post("/api/gold", json={"asset": assets[0], "expected": "reject"}, **hers).status_code == 403
+    assert web.post("/api/gold", json={"asset": assets[0], "expected": "reject"}).status_code == 201
+    assert assets[0] in web.get("/api/review", params={"limit": 200}, **hers).json()["data"]
+    assert web.get("/api/records?kind=gold", **hers).status_code == 403
+    assert "gold" not in web.get(f"/api/records/{assets[0]}/descendants", **hers).text
+    assert "gold" in web.get(f"/api/records/{assets[0]}/descendants").text
+    assert web.post("/api/verdicts", json={"assets": [assets[0]], "judgement": "reject", "seconds": 2}, **hers).status_code == 201
+    assert assets[0] not in web.get("/api/review", params={"limit": 200}, **hers).json()["data"]
+    assert web.get("/api/gold").json()["data"] == [{"by": "test", "right": 1, "judged": 1}]
+    assert web.get(f"/api/assets/{assets[0]}/verdicts", **hers).json()["state"] == "rejected"
+    both = {"assets": assets[1:3], "judgement": "prefer", "prefers": "first"}
+    assert web.post("/api/verdicts", json=both, **hers).status_code == 201
+    assert web.get("/api/review/together", **hers).json()["agreement_on_pairs"] is None
+    assert web.get("/api/value", **hers).json()["reviewer_minutes"] > 0
+
+
 def test_every_call_is_in_the_audit_log(web: httpx.Client) -> None:
     web.get("/v1/models", headers={"x-request-id": "my-own.id"})
     time.sleep(0.7)

@@ -56,7 +56,7 @@ def served(store: Store) -> Iterator[Served]:
 def rival(store: Store) -> str:
     """Put a second release of the same run on the chain, with an asset for each one of the first, of the same request."""
     run = find(store, "latest", "run")
-    parts = {"spec.json": canonical(run.spec), "model.safetensors": store.path(run.made or ""), "card.md": b"# Rival"}
+    parts: dict[str, Any] = {"spec.json": canonical(run.spec), "model.safetensors": store.path(run.made or ""), "card.md": b"# Rival"}
     place = store.folder / "rival.karat"
     write_release(place, parts, key=SigningKey.at(store.folder), facts={"title": "Rival"})
     release = remember(store, place)
@@ -65,12 +65,12 @@ def rival(store: Store) -> str:
     return release
 
 
-def sign_in(page: Any, address: str, *, chinese: bool = False, key: str | None = None) -> None:
+def sign_in(page: Any, address: str, *, chinese: bool = False, key: str | None = None, password: str = PASSWORD) -> None:
     page.goto(f"{address}/sign-in")
     if key is not None:
         page.get_by_label(said("Key", chinese=chinese)).fill(key)
     page.get_by_label(said("Name", chinese=chinese)).fill(NAME)
-    page.get_by_label(said("Password", chinese=chinese)).fill(PASSWORD)
+    page.get_by_label(said("Password", chinese=chinese)).fill(password)
     page.get_by_role("button", name=said("Sign in" if key is None else "Make and sign in", chinese=chinese)).click()
     page.wait_for_url(re.compile(r"/(gallery|data)"))
 
@@ -165,6 +165,49 @@ def test_pairs_are_judged_blind_by_the_keyboard(served: Served, store: Store) ->
         _open(page, served.address, "/review?mode=together")
         page.get_by_role("cell", name="Rival").wait_for()
         page.get_by_text("Nothing has been judged by two people yet.").first.wait_for()
+
+
+@in_browser
+def test_a_changed_password_ends_sessions_at_once(served: Served, store: Store) -> None:
+    """So does being sent away; another role ends what was open by the old one."""
+    people = People(store)
+    with browsing() as page:
+        sign_in(page, served.address)
+        _open(page, served.address, "/admin")
+        people.change(NAME, password="another long password")
+        assert page.request.get(f"{served.address}/studio/assets/{store.find('asset')[0].id}/file").status == 401
+        page.wait_for_url(re.compile("/sign-in"), timeout=5_000)
+        sign_in(page, served.address, password="another long password")
+        _open(page, served.address, "/admin")
+        people.change(NAME, role="reviewer")
+        page.get_by_text("needs the scope admin").wait_for(timeout=5_000)
+        people.change(NAME, left=True)
+        page.wait_for_url(re.compile("/sign-in"), timeout=5_000)
+        people.change(NAME, left=False)
+        page.goto(f"{served.address}/gallery")
+        page.wait_for_url(re.compile("/sign-in"))
+
+
+@in_browser
+def test_the_policy_is_declared_and_kept_to(served: Served, store: Store) -> None:
+    asset = store.find("asset")[1].id
+    with browsing() as page:
+        sign_in(page, served.address)
+        _open(page, served.address, f"/gallery?asset={asset}")
+        with page.expect_download() as taken:
+            page.get_by_role("button", name="Download").click()
+        assert Path(taken.value.path()).read_bytes() == store.read(store.get(asset).made or "")
+        _open(page, served.address, "/admin")
+        page.get_by_role("switch", name="Files leave only after reviewers have accepted them").click()
+        page.get_by_role("button", name="Let it hold").click()
+        page.get_by_role("cell", name="no → yes").wait_for()
+        _open(page, served.address, f"/gallery?asset={asset}")
+        page.get_by_role("button", name="Download").click()
+        page.get_by_text("was not accepted by its reviewers").wait_for()
+        assert page.request.get(f"{served.address}/studio/assets/{asset}/download").status == 403
+        page.get_by_role("button", name="Accept").click()
+        page.get_by_text("accept · Ann").wait_for()
+        assert page.request.get(f"{served.address}/studio/assets/{asset}/download").status == 200
 
 
 @in_browser

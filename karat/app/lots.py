@@ -4,6 +4,7 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -38,6 +39,17 @@ class Lots:
         except OSError as error:
             raise store_error(error, self._folder) from None
         return id
+
+    def bring(self, files: Iterable[tuple[str, BinaryIO]]) -> Lot:
+        """Make a lot of some files, each under its name, and give it; where one cannot be kept, none is."""
+        id = self.new()
+        try:
+            for name, file in files:
+                self.put(id, name, file)
+        except BaseException:
+            self.remove(id)
+            raise
+        return self.get(id)
 
     def put(self, id: str, name: str, file: BinaryIO) -> None:
         """Add a file under a name, which may have folders in it. Raises SpecError for a name that leads elsewhere."""

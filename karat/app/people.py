@@ -47,13 +47,14 @@ class People:
         return [self._line(person) for person in self._accounts.people()]
 
     def change(self, name: str, *, password: str | None = None, role: str | None = None, left: bool | None = None) -> PersonLine:
-        """Change a person's password or role, or let them leave or come back."""
+        """Change a person's password or role, or let them leave or come back. All but another role ends the sessions that they have."""
         person = self._get(name)
         if role is not None and role not in get_args(Role):
             raise SpecError(f"There is no role {role!r}.", repair=f"Roles are {', '.join(get_args(Role))}.")
         changes: dict[str, object] = {"role": role or person.role}
         changes |= {} if password is None else {"password": self._hashed(password)}
         changes |= {} if left is None else {"left": self._accounts.clock() if left else None}
+        changes |= {} if password is None and left is None else {"since": self._accounts.clock()}
         self._accounts.change_person(person.changed(**changes))
         return self._line(self._get(name))
 
@@ -70,12 +71,21 @@ class People:
             raise UnknownKeyError("The name and the password do not belong together.", repair="Try again, or ask an administrator.")
         return self.caller(name)
 
-    def caller(self, name: str) -> Caller:
-        """Give a person who has signed in, as they are now. Raises UnknownKeyError for one who has left."""
+    def caller(self, name: str, *, since: float | None = None) -> Caller:
+        """Give a person who has signed in (at the moment `since`), as they are now.
+
+        Raises UnknownKeyError for one who has left, and for one whose password was changed after they signed in.
+        """
         person = self._accounts.person(name)
         if person is None or person.left is not None:
             raise UnknownKeyError(f"{name} may not come in any more.", repair="Ask an administrator.")
+        if since is not None and since < person.since:
+            raise UnknownKeyError("The password was changed since.", repair="Sign in again.")
         return Caller(owner=f"person {person.name}"[:64], name=person.name, scopes=SCOPES_OF[person.role])
+
+    def now(self) -> float:
+        """Give the time as the store keeps it, from which a session counts."""
+        return self._accounts.clock()
 
     def _hashed(self, password: str) -> str:
         if len(password) < SHORTEST:

@@ -128,7 +128,8 @@ def given_out(store: Store, id: str) -> tuple[bytes, str]:
 
 
 def tidy(store: Store, lots: Lots, *, now: float) -> None:
-    """Let go of calls and uploads that are older than the policy keeps them."""
+    """Let go of calls and uploads that are older than the policy keeps them, and of answers that nobody asks for again."""
+    store.answers.forget()
     held = policy(store)
     lots.remove_older(held.uploads_days * DAY)
     if held.calls_days is not None:

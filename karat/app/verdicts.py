@@ -100,7 +100,7 @@ def judge(store: Store, refs: Sequence[str], verdict: Verdict) -> str:
     wanted = 2 if verdict.judgement == "prefer" else 1
     if len(assets) != wanted or (verdict.prefers is None) == (wanted == 2):
         raise SpecError(
-            f"{verdict.judgement!r} is about {wanted} asset{'s' if wanted > 1 else ''}.",
+            f"{verdict.judgement!r} is about {'two assets' if wanted == 2 else 'one asset'}.",
             repair="Judge one asset, or say which of two is preferred: first, second or tie.",
         )
     if verdict.judgement == "tags" and not verdict.tags:

@@ -227,19 +227,22 @@ class Service:
         return result_of([event async for event in self.events(job)][-1])
 
     async def left(self, job: Job) -> None:
-        """Stop a job that nobody waits for any more."""
-        if (await asyncio.to_thread(self.store.queue.get, job.id)).state not in ENDED:
+        """Stop a job that nobody waits for any more; one that may be asked for again goes on."""
+        if job.once is None and (await asyncio.to_thread(self.store.queue.get, job.id)).state not in ENDED:
             await self.desk.cancel(job.id)
 
     async def events(self, job: Job) -> AsyncIterator[dict[str, Any]]:
-        """Give what happens to a job for somebody who waits for it: when they go away before its end, it is cancelled."""
+        """Give what happens to a job for somebody who waits for it: when they go away before its end, it is cancelled.
+
+        One with an idempotency key goes on, since who gave it one means to ask again.
+        """
         ended = False
         try:
             async for event in self.desk.events(job.id):
                 ended = event["kind"] == "ended"
                 yield event
         finally:
-            if not ended:
+            if not ended and job.once is None:
                 cancelling = asyncio.create_task(self.desk.cancel(job.id))
                 with suppress(asyncio.CancelledError):
                     await asyncio.shield(cancelling)

@@ -42,6 +42,7 @@ async def _people(visit: Visit) -> None:
                         ui.navigate.reload()
 
                     parts.bare(visit("Let them back in") if person.left else visit("Send away"), leave)
+        _password(visit)
         with ui.expansion(visit("Add a person")).props("dense"), block("stack"):
             name = ui.input(visit("Name")).props("outlined dense autocomplete=off")
             password = ui.input(visit("Password, ten characters or more"), password=True).props("outlined dense autocomplete=new-password")
@@ -54,6 +55,21 @@ async def _people(visit: Visit) -> None:
                 ui.navigate.reload()
 
             parts.plain(visit("Add"), add)
+
+
+def _password(visit: Visit) -> None:
+    people = visit.service.people
+    with ui.expansion(visit("Change a password")).props("dense"), block("stack"):
+        name = ui.select([person.name for person in people.all()], label=visit("Name")).props("outlined dense")
+        password = ui.input(visit("New password"), password=True).props("outlined dense autocomplete=new-password")
+
+        @careful
+        async def change() -> None:
+            await asyncio.to_thread(people.change, name.value or "", password=password.value)
+            visit.note(f"people/{name.value}/password")
+            parts.done(visit("Changed. Who was signed in with the old one is signed out."))
+
+        parts.plain(visit("Change it"), change)
 
 
 async def _keys(visit: Visit) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +13,7 @@ import karat
 from karat.app.serving.service import Service
 from karat.faces.studio.parts import block, empty, link, tag
 from karat.faces.studio.visit import Visit, is_chinese, visitor
-from karat.faces.studio.words import said
+from karat.faces.studio.words import said, wrong
 from karat.words.errors import KaratError
 
 WAYS: tuple[tuple[str, str, str], ...] = (
@@ -30,6 +30,8 @@ WAYS: tuple[tuple[str, str, str], ...] = (
 )
 """Every page with the scope that it takes; an empty one is a gap."""
 SLOWEST = 30.0
+LOOK = 1.0
+"""Seconds between two looks at whether a visitor may still be there; what they do is checked each time in any case."""
 PAUSE = 1.0
 """Seconds that a wrong password costs."""
 
@@ -44,16 +46,29 @@ def page(service: Service, path: str, build: Callable[[Visit], Awaitable[None]])
         if caller is None:
             return RedirectResponse(f"/sign-in?next={quote(str(request.url.path) + '?' + str(request.url.query))}")
         request.state.who = caller.owner
-        visit = Visit(service, caller, dict(request.query_params))
+        visit = request.state.visit = Visit(service, caller, dict(request.query_params))
+        ui.timer(LOOK, lambda: _leave_when_over(visit))
         with framed(visit, path, visit(title)):
             try:
                 caller.need(scope)  # type: ignore[arg-type]
                 await build(visit)
             except KaratError as error:
-                empty(error.problem, error.repair)
+                empty(*wrong(error, chinese=is_chinese()))
         return None
 
     ui.page(path, title=f"{title} · Karat", response_timeout=SLOWEST)(show)
+
+
+async def _leave_when_over(visit: Visit) -> None:
+    """End a page whose visitor may not be there any more, or may do other things than when it was built."""
+    try:
+        visit.check()
+    except KaratError:
+        client = ui.context.client
+        client.run_javascript("location.reload()")
+        await asyncio.sleep(LOOK)  # until it is sent
+        with suppress(KeyError):
+            client.delete()
 
 
 def dressed() -> ui.dark_mode:
@@ -146,7 +161,7 @@ def sign_in(service: Service) -> None:
             password = ui.input(say("Password"), password=True).props(
                 f"outlined dense autocomplete={'new-password' if first else 'current-password'}"
             )
-            wrong = tag("p", "", "small").style("color:var(--bad)").props('role="alert"')
+            refusal = tag("p", "", "small").style("color:var(--bad)").props('role="alert"')
 
             async def enter() -> None:
                 try:
@@ -156,9 +171,9 @@ def sign_in(service: Service) -> None:
                     caller = await asyncio.to_thread(service.people.sign_in, name.value.strip(), password.value)
                 except KaratError as error:
                     await asyncio.sleep(PAUSE)
-                    wrong.text = str(error)
+                    refusal.text = " ".join(wrong(error, chinese=is_chinese()))
                     return
-                app.storage.user["person"] = caller.name
+                app.storage.user.update(person=caller.name, since=service.people.now())
                 ui.navigate.to(next if next.startswith("/") and not next.startswith("//") else "/")
 
             password.on("keydown.enter", enter)

@@ -9,7 +9,8 @@ from nicegui import ui
 from nicegui.element import Element
 from nicegui.elements.mixins.text_element import TextElement
 
-from karat.faces.studio.visit import Visit
+from karat.faces.studio.visit import Visit, is_chinese, this_visit
+from karat.faces.studio.words import wrong
 from karat.words.errors import KaratError
 
 COLOURS = ("#b08d3c", "#3f6f8f", "#7a8f4e", "#a3564a", "#6d5a8a", "#4f8a83")
@@ -140,7 +141,9 @@ def empty(title: str, about: str, action: str = "", target: str = "") -> None:
 
 def failed(error: KaratError) -> None:
     """Say what went wrong and what to do about it."""
-    ui.notify(f"{error.problem} {error.repair}", type="negative", position="bottom", timeout=9000, multi_line=True, close_button="×")
+    ui.notify(
+        " ".join(wrong(error, chinese=is_chinese())), type="negative", position="bottom", timeout=9000, multi_line=True, close_button="×"
+    )
 
 
 def done(text: str) -> None:
@@ -148,11 +151,12 @@ def done(text: str) -> None:
 
 
 def careful(act: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
-    """Let an action say its errors on the page it was started from."""
+    """Let an action say its errors on the page it was started from; nothing is done for who may not be there any more."""
 
     @wraps(act)
     async def acting(*args: Any, **options: Any) -> None:
         try:
+            this_visit().check()
             await act(*args, **options)
         except KaratError as error:
             failed(error)

@@ -15,9 +15,10 @@ DEMANDS = {
     "labelled": "Files leave only with a label that says they were generated",
     "original": "Files leave only with the verdict that they copy no training sample",
 }
+ALLOWED = "Licences that a release may have; all, if none is named"
 NAMES = {
     **DEMANDS,
-    "licences": "Licences that a release may have; all, if none is named",
+    "licences": ALLOWED,
     "calls_days": "Days for which calls are kept; for good if empty",
     "uploads_days": "Days for which uploads that nobody imported are kept",
 }
@@ -29,7 +30,7 @@ async def show_policy(visit: Visit) -> None:
     with section(visit("Policy"), visit("What the house demands. The server, every release and every export keep to it.")):
         switches = {name: ui.switch(visit(words), value=getattr(held, name)) for name, words in DEMANDS.items()}
         known = sorted({each for each in LICENCES if each} | {"unknown", *held.licences})
-        licences = ui.select(known, value=list(held.licences), multiple=True, new_value_mode="add-unique", label=visit(NAMES["licences"]))
+        licences = ui.select(known, value=list(held.licences), multiple=True, new_value_mode="add-unique", label=visit(ALLOWED))
         licences.props("outlined dense use-chips").style("width:100%")
         with block("line"):
             days = {

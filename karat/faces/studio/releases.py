@@ -11,7 +11,8 @@ from karat.app.policy import check_release
 from karat.app.serving.catalog import Named, Offer
 from karat.faces.studio import parts
 from karat.faces.studio.parts import block, careful, heading, section, tag
-from karat.faces.studio.visit import Visit, address
+from karat.faces.studio.visit import Visit, address, is_chinese
+from karat.faces.studio.words import wrong
 from karat.words.errors import KaratError
 
 SHOWN = 6
@@ -94,7 +95,7 @@ async def _scores(visit: Visit, offer: Offer) -> None:
         try:
             found = await visit.of(changes, offer.id, older)
         except KaratError as error:
-            tag("p", str(error), "soft")
+            tag("p", " ".join(wrong(error, chinese=is_chinese())), "soft")
             return
         lines = []
         for change in found:

@@ -14,7 +14,8 @@ from karat.app.verdicts import Pair, agreed, agreed_on_pairs, gold, pairs, prefe
 from karat.faces.studio import parts
 from karat.faces.studio.judging import decide
 from karat.faces.studio.parts import block, careful, heading, section, tag
-from karat.faces.studio.visit import Visit, address
+from karat.faces.studio.visit import Visit, address, is_chinese
+from karat.faces.studio.words import wrong
 from karat.words.errors import KaratError
 
 KEYS = {"a": "accept", "r": "reject", "e": "edit"}
@@ -217,7 +218,7 @@ async def _together(visit: Visit, releases: dict[str, str]) -> None:
                     found = await visit.of(of)
                     parts.figure(f"{found.alpha:.2f}", visit(words, low=f"{found.low:.2f}", high=f"{found.high:.2f}", n=found.units))
                 except KaratError as error:
-                    tag("p", visit(error.problem), "soft small")
+                    tag("p", wrong(error, chinese=is_chinese())[0], "soft small")
         with section(visit("Preference")):
             try:
                 standing = await visit.of(preferred)
@@ -230,7 +231,7 @@ async def _together(visit: Visit, releases: dict[str, str]) -> None:
                     ],
                 )
             except KaratError as error:
-                tag("p", visit(error.problem), "soft small")
+                tag("p", wrong(error, chinese=is_chinese())[0], "soft small")
     if visit.may("admin"):
         about = visit("Assets whose right verdict is known stand unmarked among the others. Mark some in the gallery.")
         with section(visit("Gold items"), about):

@@ -8,7 +8,9 @@ from nicegui import ui
 
 from karat.app.serving.service import ENDED, Job, JobView
 from karat.faces.studio.parts import bare, block, careful, done, seconds, tag
-from karat.faces.studio.visit import Visit
+from karat.faces.studio.visit import Visit, is_chinese
+from karat.faces.studio.words import wrong
+from karat.words.errors import KaratError
 
 EVERY = 1.0
 LOOKED_AT = 40
@@ -57,8 +59,15 @@ class UnderWay:
 
     def _tell(self, job: Job) -> None:
         if job.state == "failed" and job.error:
-            told = f"{job.error['problem']} {job.error['repair']}"
-            ui.notify(told, type="negative", position="bottom", timeout=0, multi_line=True, close_button="×")
+            error = KaratError(job.error["problem"], repair=job.error["repair"])
+            ui.notify(
+                " ".join(wrong(error, chinese=is_chinese())),
+                type="negative",
+                position="bottom",
+                timeout=0,
+                multi_line=True,
+                close_button="×",
+            )
         elif job.state == "done":
             done(self.visit("{what}: done.", what=self.visit(NAMES[job.kind])))
 

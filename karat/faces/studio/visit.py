@@ -38,6 +38,11 @@ class Visit:
         await self.of(check, id)
         ui.download.from_url(file)
 
+    def check(self) -> None:
+        """Raise UnknownKeyError when the visitor has been sent away since, has another role, or another password."""
+        if visitor(self.service) != self.caller:
+            raise UnknownKeyError("You are no longer signed in as you were.", repair="Sign in again.")
+
     def may(self, scope: str) -> bool:
         return scope in self.caller.scopes or "admin" in self.caller.scopes
 
@@ -68,11 +73,19 @@ def visitor(service: Service) -> Caller | None:
     """Give who has signed in, as they are at this moment; None when nobody has, or when they may not come any more."""
     if service.settings.open:
         return service.caller(None)
-    name = app.storage.user.get("person")
+    name, since = app.storage.user.get("person"), float(app.storage.user.get("since", 0.0))
     try:
-        return None if name is None else service.people.caller(str(name))
+        return None if name is None else service.people.caller(str(name), since=since)
     except UnknownKeyError:
         return None
+
+
+def this_visit() -> Visit:
+    """Give the visit of the page that something happens on."""
+    request = ui.context.client.request
+    assert request is not None, "a page was asked for by a request"
+    visit: Visit = request.state.visit
+    return visit
 
 
 def is_chinese() -> bool:

@@ -12,6 +12,7 @@ from karat.app.keys import Caller, Key, NewKey
 from karat.app.people import PersonLine
 from karat.faces.http.api.pages import Before, Limit
 from karat.faces.http.auth import Administrator, Anyone, Serving
+from karat.faces.http.repeating import Repeatable
 from karat.words.specs import Spec
 
 router = APIRouter(prefix="/api", tags=["accounts"])
@@ -74,16 +75,16 @@ async def keys(service: Serving, caller: Administrator) -> dict[str, list[Key]]:
 
 
 @router.post("/keys", status_code=201)
-async def make_key(body: KeyRequest, service: Serving, caller: Administrator) -> NewKey:
+async def make_key(body: KeyRequest, service: Serving, caller: Administrator, repeat: Repeatable) -> NewKey:
     """Make a key. Its secret is shown this once."""
     limits = body.model_dump(include={"seconds", "per_minute", "budget"})
-    return await asyncio.to_thread(service.keys.make, body.name, body.scopes, **limits)
+    return await repeat.once(NewKey, lambda: service.keys.make(body.name, body.scopes, **limits), secret=True)
 
 
 @router.post("/keys/{id}/rotate", status_code=201)
-async def rotate_key(id: str, body: Rotation, service: Serving, caller: Administrator) -> NewKey:
+async def rotate_key(id: str, body: Rotation, service: Serving, caller: Administrator, repeat: Repeatable) -> NewKey:
     """Make a key that follows another, which ends after a while. They share limits and budget."""
-    return await asyncio.to_thread(service.keys.rotate, id, grace=body.grace)
+    return await repeat.once(NewKey, lambda: service.keys.rotate(id, grace=body.grace), secret=True)
 
 
 @router.delete("/keys/{id}")
@@ -99,9 +100,9 @@ async def people(service: Serving, caller: Administrator) -> dict[str, list[Pers
 
 
 @router.post("/people", status_code=201)
-async def add_person(body: PersonRequest, service: Serving, caller: Administrator) -> PersonLine:
+async def add_person(body: PersonRequest, service: Serving, caller: Administrator, repeat: Repeatable) -> PersonLine:
     """Let a person in, as creator, reviewer, trainer or admin."""
-    return await asyncio.to_thread(service.people.add, body.name, body.password, body.role)
+    return await repeat.once(PersonLine, lambda: service.people.add(body.name, body.password, body.role))
 
 
 @router.patch("/people/{name}")

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from karat.app.keys import Caller
 from karat.app.serving.service import JobView, Service
 from karat.faces.http.api.pages import Before, Limit
 from karat.faces.http.auth import Anyone, Serving
+from karat.faces.http.repeating import Repeatable
 from karat.faces.http.waiting import stream
 from karat.words.specs import Spec
 
@@ -27,14 +28,10 @@ class JobRequest(Spec):
 
 
 @router.post("", status_code=202)
-async def submit(
-    body: JobRequest,
-    service: Serving,
-    caller: Anyone,
-    idempotency_key: Annotated[str | None, Header(max_length=128)] = None,
-) -> JobView:
+async def submit(body: JobRequest, service: Serving, caller: Anyone, repeat: Repeatable) -> JobView:
     """Accept a job and give its id at once. The same idempotency key is the same job."""
-    job = await service.ask(caller, body.kind, body.spec, once=idempotency_key, webhook=body.webhook)
+    said = body.kind == "write"  # texts stand in the result
+    job = await service.ask(caller, body.kind, body.spec, once=repeat.key, webhook=body.webhook, leaves=said)
     return await service.view(job)
 
 

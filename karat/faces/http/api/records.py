@@ -9,6 +9,7 @@ from karat.app import aliasing, chain
 from karat.app.serving.catalog import Named
 from karat.faces.http.api.pages import Limit
 from karat.faces.http.auth import Creator, Reader, Serving, Trainer
+from karat.faces.http.repeating import Repeatable
 from karat.words.specs import Spec
 
 router = APIRouter(prefix="/api", tags=["chain"])
@@ -89,6 +90,6 @@ async def point(name: str, body: Pointing, service: Serving, caller: Trainer) ->
 
 
 @router.post("/aliases/{name}/rollback")
-async def roll_back(name: str, service: Serving, caller: Trainer) -> aliasing.AliasLine:
+async def roll_back(name: str, service: Serving, caller: Trainer, repeat: Repeatable) -> aliasing.AliasLine:
     """Let an alias point at what it pointed at before."""
-    return await asyncio.to_thread(aliasing.roll_back, service.store, name)
+    return await repeat.once(aliasing.AliasLine, lambda: aliasing.roll_back(service.store, name))

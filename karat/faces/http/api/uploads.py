@@ -7,21 +7,16 @@ from fastapi import APIRouter, File, UploadFile
 
 from karat.app.lots import Lot
 from karat.faces.http.auth import Serving, Trainer
+from karat.faces.http.repeating import Repeatable
 
 router = APIRouter(prefix="/api/uploads", tags=["data"])
 
 
 @router.post("", status_code=201)
-async def upload(files: Annotated[list[UploadFile], File(max_length=1_000)], service: Serving, caller: Trainer) -> Lot:
+async def upload(files: Annotated[list[UploadFile], File(max_length=1_000)], service: Serving, caller: Trainer, repeat: Repeatable) -> Lot:
     """Upload a zip file, a table, or some files; a file's name may have folders in it, which become labels."""
-    id = await asyncio.to_thread(service.lots.new)
-    try:
-        for file in files:
-            await asyncio.to_thread(service.lots.put, id, file.filename or "", file.file)
-    except BaseException:
-        await asyncio.to_thread(service.lots.remove, id)
-        raise
-    return await asyncio.to_thread(service.lots.get, id)
+    named = [(file.filename or "", file.file) for file in files]
+    return await repeat.once(Lot, lambda: service.lots.bring(named))
 
 
 @router.get("")

@@ -11,6 +11,7 @@ from karat.app import verdicts
 from karat.app.assets import asset
 from karat.app.verdicts import Agreement, Gold, GoldLine, Pair, Standing, State, Verdict
 from karat.faces.http.auth import Administrator, Reviewer, Serving
+from karat.faces.http.repeating import Repeatable
 from karat.words.errors import DataError
 from karat.words.specs import Spec
 
@@ -46,6 +47,13 @@ class Marking(Spec):
     expected: Literal["accept", "reject", "edit"] | None
 
 
+class Marked(Spec):
+    """A gold item as it was marked, and the record of that."""
+
+    id: str
+    gold: Gold
+
+
 class Together(Spec):
     """What all reviewers say together; None where too few have judged."""
 
@@ -67,10 +75,10 @@ async def pairs(service: Serving, caller: Reviewer, one: One, other: One, limit:
 
 
 @router.post("/verdicts", status_code=201)
-async def judge(body: Judged, service: Serving, caller: Reviewer) -> Kept:
+async def judge(body: Judged, service: Serving, caller: Reviewer, repeat: Repeatable) -> Kept:
     """Keep what the caller says of an asset, or which of two they prefer."""
     said = Verdict(**body.model_dump(exclude={"assets"}), by=caller.name[:100], at=time.time())
-    return Kept(id=await asyncio.to_thread(verdicts.judge, service.store, body.assets, said), verdict=said)
+    return await repeat.once(Kept, lambda: Kept(id=verdicts.judge(service.store, body.assets, said), verdict=said))
 
 
 @router.get("/assets/{id}/verdicts")
@@ -108,8 +116,7 @@ async def gold(service: Serving, caller: Administrator) -> dict[str, list[GoldLi
 
 
 @router.post("/gold", status_code=201)
-async def mark_gold(body: Marking, service: Serving, caller: Administrator) -> Gold:
+async def mark_gold(body: Marking, service: Serving, caller: Administrator, repeat: Repeatable) -> Marked:
     """Say which verdict on an asset is right, so that it is a gold item among what reviewers see."""
     known = Gold(expected=body.expected, by=caller.name[:100], at=time.time())
-    await asyncio.to_thread(verdicts.mark_gold, service.store, body.asset, known)
-    return known
+    return await repeat.once(Marked, lambda: Marked(id=verdicts.mark_gold(service.store, body.asset, known), gold=known))

@@ -14,6 +14,7 @@ from karat.app.serving.service import Job, Service
 from karat.faces.http.auth import Creator, Serving
 from karat.faces.http.errors import wrong
 from karat.faces.http.openai.texts import FINISH, TextRequest, followed, known_of, pieces_of, usage_of
+from karat.faces.http.repeating import Repeatable
 from karat.faces.http.waiting import stream, while_there
 
 router = APIRouter(tags=["texts"])
@@ -90,15 +91,18 @@ class ChatRequest(TextRequest):
 
 
 @router.post("/v1/chat/completions", response_model=None)
-async def chat(body: ChatRequest, request: Request, service: Serving, caller: Creator) -> dict[str, Any] | StreamingResponse:
+async def chat(
+    body: ChatRequest, request: Request, service: Serving, caller: Creator, repeat: Repeatable
+) -> dict[str, Any] | StreamingResponse:
     """Answer a conversation. Extra fields of each choice: `asset_id`, `seed`, `originality`."""
+    body = repeat.seeded(body)
     if body.tools:
         raise wrong("Releases here call no tools.", "Leave tools out; response_format makes answers that programs read.")
     passage = Passage.from_values({"turns": [message.turn() for message in body.messages]})
     logprobs = body.top_logprobs if body.logprobs else None
     values = body.values(json_schema=body.schema_of(), logprobs=logprobs, **_most(body))
     spec = writing_of(await service.offer(body.model), (passage,), values, keeps=body.store is not False, tells=body.stream)
-    job = await service.submit(caller, spec, lane="interactive")
+    job = await service.submit(caller, spec, lane="interactive", once=repeat.key, leaves=True)
     about = {"id": f"chatcmpl-{job.id}", "created": int(time.time()), "model": body.model}
     if body.stream:
         return stream(_streamed(service, job, body, {**about, "object": "chat.completion.chunk"}), left=lambda: service.left(job))

@@ -14,6 +14,7 @@ from karat.app.serving.service import Job, Service
 from karat.faces.http.auth import Creator, Serving
 from karat.faces.http.errors import wrong
 from karat.faces.http.openai.texts import FINISH, TextRequest, followed, known_of, pieces_of, usage_of
+from karat.faces.http.repeating import Repeatable
 from karat.faces.http.waiting import stream, while_there
 
 router = APIRouter(tags=["texts"])
@@ -34,8 +35,11 @@ class CompletionRequest(TextRequest):
 
 
 @router.post("/v1/completions", response_model=None)
-async def complete(body: CompletionRequest, request: Request, service: Serving, caller: Creator) -> dict[str, Any] | StreamingResponse:
+async def complete(
+    body: CompletionRequest, request: Request, service: Serving, caller: Creator, repeat: Repeatable
+) -> dict[str, Any] | StreamingResponse:
     """Go on from texts. Extra fields of each choice: `asset_id`, `seed`, `originality`."""
+    body = repeat.seeded(body)
     if body.suffix:
         raise wrong("Releases that write token by token know no suffix.", "Leave it out.")
     if body.best_of is not None and (body.best_of < body.n or body.n > 1):
@@ -43,7 +47,7 @@ async def complete(body: CompletionRequest, request: Request, service: Serving, 
     passages = tuple(Passage(text=prompt) for prompt in body.prompt)
     values = body.values(logprobs=body.logprobs, best_of=body.best_of)
     spec = writing_of(await service.offer(body.model), passages, values, keeps=body.store is not False, tells=body.stream)
-    job = await service.submit(caller, spec, lane="interactive")
+    job = await service.submit(caller, spec, lane="interactive", once=repeat.key, leaves=True)
     about = {"id": f"cmpl-{job.id}", "object": "text_completion", "created": int(time.time()), "model": body.model}
     if body.stream:
         return stream(_streamed(service, job, body, about), left=lambda: service.left(job))

@@ -21,6 +21,7 @@ from karat.app.serving.service import Service
 from karat.faces.http.auth import Creator, Serving
 from karat.faces.http.errors import wrong
 from karat.faces.http.openai.images import PictureRequest, answer, values_of
+from karat.faces.http.repeating import Repeat, Repeatable
 
 router = APIRouter(tags=["images"])
 NESTED = re.compile(r"(given|sampling)\[([^\[\]]+)\](?:\[([^\[\]]+)\])?")
@@ -43,20 +44,20 @@ def _form(*files: str) -> dict[str, Any]:
 
 
 @router.post("/v1/images/edits", response_model=None, openapi_extra=_form("image", "mask"))
-async def edits(request: Request, service: Serving, caller: Creator) -> dict[str, Any] | StreamingResponse:
+async def edits(request: Request, service: Serving, caller: Creator, repeat: Repeatable) -> dict[str, Any] | StreamingResponse:
     """Make a picture anew where its mask is transparent and keep the rest; without a mask, vary the whole of it."""
-    return await _retouched(request, service, caller)
+    return await _retouched(request, service, caller, repeat)
 
 
 @router.post("/v1/images/variations", response_model=None, openapi_extra=_form("image"))
-async def variations(request: Request, service: Serving, caller: Creator) -> dict[str, Any] | StreamingResponse:
+async def variations(request: Request, service: Serving, caller: Creator, repeat: Repeatable) -> dict[str, Any] | StreamingResponse:
     """Vary a picture as a whole."""
-    return await _retouched(request, service, caller)
+    return await _retouched(request, service, caller, repeat)
 
 
-async def _retouched(request: Request, service: Service, caller: Caller) -> dict[str, Any] | StreamingResponse:
+async def _retouched(request: Request, service: Service, caller: Caller, repeat: Repeat) -> dict[str, Any] | StreamingResponse:
     async with request.form(max_files=8, max_fields=100) as form:
-        body = _read((name, value) for name, value in form.multi_items() if isinstance(value, str))
+        body = repeat.seeded(_read((name, value) for name, value in form.multi_items() if isinstance(value, str)))
         offer = await service.offer(body.model)
         files = {name: [each for each in form.getlist(name) if isinstance(each, UploadFile)] for name in ("image", "image[]", "mask")}
         pictures, masks = files["image"] + files["image[]"], files["mask"]
@@ -68,7 +69,7 @@ async def _retouched(request: Request, service: Service, caller: Caller) -> dict
         picture, mask = await pictures[0].read(), await masks[0].read() if masks else None
     kept = await asyncio.to_thread(keep_pictures, service.store, picture, mask)
     spec = retouching_of(offer, body.prompt, {**values, **kept}, previews=body.partial_images if body.stream else 0)
-    job = await service.submit(caller, spec, lane="interactive")
+    job = await service.submit(caller, spec, lane="interactive", once=repeat.key, leaves=True)
     return await answer(request, service, job, body, offer, kind="image_edit")
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from karat.app.serving.asking import Embedding
 from karat.faces.http.auth import Creator, Serving
 from karat.faces.http.errors import wrong
+from karat.faces.http.repeating import Repeatable
 from karat.faces.http.waiting import while_there
 
 router = APIRouter(tags=["texts"])
@@ -32,13 +33,13 @@ class EmbeddingRequest(BaseModel):
 
 
 @router.post("/v1/embeddings")
-async def embeddings(body: EmbeddingRequest, request: Request, service: Serving, caller: Creator) -> dict[str, Any]:
+async def embeddings(body: EmbeddingRequest, request: Request, service: Serving, caller: Creator, repeat: Repeatable) -> dict[str, Any]:
     """Give the vector of each text: the mean of the last layer's states."""
     offer = await service.offer(body.model)
     if not offer.writes:
         raise wrong(f"The release {body.model!r} reads no texts.", "Choose one that writes them: GET /v1/models.")
     inputs = tuple(each if isinstance(each, str) else tuple(each) for each in body.input)
-    job = await service.submit(caller, Embedding(release=offer.id, inputs=inputs), lane="interactive")
+    job = await service.submit(caller, Embedding(release=offer.id, inputs=inputs), lane="interactive", once=repeat.key)
     result = await while_there(request, service.done(job))
     width = len(base64.b64decode(result["vectors"][0])) // 4
     if body.dimensions not in (None, width):

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import secrets
 import time
 from collections.abc import AsyncIterator
 from typing import Any, Literal
@@ -11,11 +10,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from karat.app.assets import asset, file_of
+from karat.app.assets import asset
+from karat.app.policy import given_out
 from karat.app.serving.catalog import Offer, drawing_of
 from karat.app.serving.service import Job, Service, result_of
 from karat.faces.http.auth import Creator, Serving
 from karat.faces.http.errors import wrong
+from karat.faces.http.repeating import Repeatable
 from karat.faces.http.waiting import stream, while_there
 
 router = APIRouter(tags=["images"])
@@ -49,13 +50,16 @@ class ImageRequest(PictureRequest):
 
 
 @router.post("/v1/images/generations", response_model=None)
-async def generations(body: ImageRequest, request: Request, service: Serving, caller: Creator) -> dict[str, Any] | StreamingResponse:
+async def generations(
+    body: ImageRequest, request: Request, service: Serving, caller: Creator, repeat: Repeatable
+) -> dict[str, Any] | StreamingResponse:
     """Make pictures. Extra fields of each: `asset_id`, `seed`, `index`, `originality`."""
+    body = repeat.seeded(body)
     offer = await service.offer(body.model)
     if offer.makes != "image":
         raise wrong(f"The release {body.model!r} makes no pictures.", "Choose one that does: GET /v1/models.")
     spec = drawing_of(offer, body.prompt, values_of(body, offer), previews=body.partial_images if body.stream else 0)
-    job = await service.submit(caller, spec, lane="interactive")
+    job = await service.submit(caller, spec, lane="interactive", once=repeat.key, leaves=True)
     return await answer(request, service, job, body, offer)
 
 
@@ -68,8 +72,7 @@ def values_of(body: PictureRequest, offer: Offer) -> dict[str, Any]:
         raise wrong("Pictures are PNG files, which carry where they come from.", 'Give output_format "png".')
     dials = {"steps": body.steps, "guidance": body.guidance}
     sampling = {**body.sampling, **{name: value for name, value in dials.items() if value is not None}}
-    seed = secrets.randbits(31) if body.seed is None else body.seed
-    return {"count": body.n, "seed": seed, "first": body.first, "given": body.given, "sampling": sampling}
+    return {"count": body.n, "seed": body.seed, "first": body.first, "given": body.given, "sampling": sampling}
 
 
 async def answer(
@@ -94,7 +97,7 @@ def _picture(service: Service, made: dict[str, Any], body: PictureRequest, base:
     known = {"asset_id": line.id, "seed": line.request["seed"], "index": made["index"], "originality": line.facts.get("originality")}
     if body.response_format == "url":
         return {"url": f"{base}api/assets/{made['asset']}/file", **known}
-    return {"b64_json": base64.b64encode(file_of(service.store, made["asset"])[0]).decode(), **known}
+    return {"b64_json": base64.b64encode(given_out(service.store, made["asset"])[0]).decode(), **known}
 
 
 async def _streamed(service: Service, job: Job, body: PictureRequest, shape: str, kind: str) -> AsyncIterator[dict[str, Any] | str]:

@@ -1,6 +1,5 @@
 """What chat and completions have in common: the options of a text, its log-probabilities, its usage, and following it as it is written."""
 
-import secrets
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -54,8 +53,7 @@ class TextRequest(BaseModel):
         named = {name: getattr(self, name) for name in ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")}
         asked = {**named, "most": self.max_tokens, "stop": self.stop or None, "bias": self.logit_bias or None, **more}
         sampling = {**self.sampling, **{name: value for name, value in asked.items() if value is not None}}
-        seed = secrets.randbits(31) if self.seed is None else self.seed
-        return {"count": self.n, "seed": seed, "first": self.first, "given": self.given, "sampling": sampling}
+        return {"count": self.n, "seed": self.seed, "first": self.first, "given": self.given, "sampling": sampling}
 
 
 def usage_of(result: dict[str, Any]) -> dict[str, int]:
