@@ -201,6 +201,14 @@ def test_the_command_line_starts_without_torch() -> None:
     assert "karat data import" in ran.stdout
 
 
+def test_a_run_that_is_not_there_is_refused_without_torch(tmp_path: Path) -> None:
+    words = ["--store", str(tmp_path), "evaluate", "nothing"]
+    code = f"import sys; from karat.faces.cli.entry import run; code = run({words}); sys.exit(99 if 'torch' in sys.modules else code)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 4, ran.stderr
+    assert "nothing called 'nothing'" in ran.stderr
+
+
 def test_words_and_store_are_loaded_without_torch() -> None:
     modules = [f"karat.{name}" for name in TREES if name.partition(".")[0] in ("words", "store")]
     code = f"import sys, importlib; [importlib.import_module(name) for name in {modules}]; sys.exit('torch' in sys.modules)"

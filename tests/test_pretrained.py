@@ -392,6 +392,14 @@ def test_weights_that_do_not_fit_are_refused(bases: dict[str, Path], tmp_path: P
         bring_base(store, str(shard))
 
 
+def test_the_chain_names_no_place_of_this_machine(tmp_path: Path, bases: dict[str, Path]) -> None:
+    """A release's lineage goes to strangers."""
+    store = Store.open(tmp_path / "store")
+    said = store.get(bring_base(store, str(bases["gpt2"]))).spec
+    assert said["origin"] == f"folder:{bases['gpt2'].name}"
+    assert "/" not in said["origin"]
+
+
 def test_a_name_without_network_says_how_to_bring_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants
 

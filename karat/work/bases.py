@@ -38,7 +38,7 @@ def bring_base(store: Store, where: str) -> str:
     """
     check_installed()
     path = Path(where).expanduser()
-    folder, origin = (path.resolve(), f"folder:{path.resolve()}") if path.is_dir() else _from_hub(where)
+    folder, origin = (path.resolve(), f"folder:{path.resolve().name}") if path.is_dir() else _from_hub(where)
     names = _files(folder)
     files = {name: store.put(folder / name) for name in names}
     made = store.put(canonical({"files": files}))

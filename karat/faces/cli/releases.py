@@ -34,13 +34,16 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a run on data that neither trained nor chose it, and write the report."""
+    from karat.app.chain import find
+
+    face = face_of(context)
+    store = face.store()
+    find(store, run, "run")  # what is refused is refused before anything is loaded
     from karat.app.evaluating import EvaluatingOptions, evaluate_run
     from karat.app.reports import save_report, scores_of
     from karat.app.settings import settings, tree_of
     from karat.faces.cli.telling import follow
 
-    face = face_of(context)
-    store = face.store()
     tree = tree_of(settings(change or ()))
     options = EvaluatingOptions.from_values({"samples": samples, "seed": seed, **tree})
     end = follow(evaluate_run(store, run, options), face.teller())

@@ -152,7 +152,7 @@ def _fit(net: JudgeNet, x_NHWC: Tensor, labels_N: Tensor, options: JudgeOptions,
     optimizer = torch.optim.AdamW(net.parameters(), lr=options.rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.rate, total_steps=course.steps, pct_start=0.1)
     disturbance = course.disturbance.changed(flips=options.flips)
-    yield Started(what="training the judge", total=course.steps, unit="steps")
+    yield Started(what="training the judge, which learns to compare made with real pictures", total=course.steps, unit="steps")
     for step in range(course.steps):
         rows_B = torch.randint(len(x_NHWC), (options.batch,), generator=course.generator)
         x_BHWC = disturbed(x_NHWC[rows_B], disturbance, course.generator)
