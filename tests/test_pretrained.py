@@ -13,6 +13,7 @@ from bases import KINDS, make_base
 from shell import Shell
 from test_training import after
 
+from karat.app.exporting import export_release
 from karat.app.releasing import load_release
 from karat.app.training import Dials, plan
 from karat.learning.families.going_on import PretrainedDecoder
@@ -34,6 +35,7 @@ from karat.work.codecs import load_codec
 from karat.work.generation import Ready, all_values
 from karat.work.plans import RunSpec
 from karat.work.runs import folder_of, run
+from karat.work.writing import Order, Writer, WritingOptions
 
 WRITERS = [kind for kind in KINDS if kind != "t5"]
 ASKED = Turn(role="user", text="What do you like?")
@@ -454,3 +456,51 @@ def test_writing_step_by_step_says_what_reading_says(kind: str, opened: dict[str
     assert torch.equal(one, two)
     decoder.begin(0, [*prompts[0], *answers[0][:3]], Given())
     torch.testing.assert_close(decoder.step([answers[0][3]])[0], three, atol=1e-4, rtol=1e-4)
+
+
+# ---- going out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_export_writes_what_karat_writes(kind: str, store: Store, bases: dict[str, Path], tmp_path: Path) -> None:
+    """Loaded by transformers, with the tokenizer that lies beside it; CTranslate2 too, where it knows the base."""
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+    spec, payload = ended(store, planned(store, bases[kind]))
+    parts = {"model.safetensors": payload, "spec.json": spec.to_json().encode()}
+    write_release(tmp_path / "one.karat", parts, key=SigningKey.at(tmp_path))
+    list(export_release(store, str(tmp_path / "one.karat"), tmp_path / "hf", to="hf"))
+    ready, _ = load_release(Release.open(tmp_path / "one.karat"))
+    writer = Writer(ready.model, ready.made)  # type: ignore[arg-type]
+    family, codec = ready.model.family, ready.made
+    assert isinstance(family, Pretrained)
+    assert isinstance(codec, PretrainedTextCodec)
+    tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path / "hf")
+    net = (AutoModelForSeq2SeqLM if kind == "t5" else AutoModelForCausalLM).from_pretrained(tmp_path / "hf").eval()
+    for said in ("What is 3?", Passage(turns=(ASKED,))):
+        if kind == "t5" and isinstance(said, str):
+            continue
+        order = Order(said, WritingOptions(temperature=0, most=8))
+        made = writer.written([order])[0]
+        if kind == "t5" or isinstance(said, str):
+            asked = tokenizer(said if isinstance(said, str) else ASKED.text, return_tensors="pt")["input_ids"]
+        else:
+            messages = [{"role": "user", "content": ASKED.text}]
+            asked = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)["input_ids"]
+        row = net.generate(asked, attention_mask=torch.ones_like(asked), do_sample=False, max_new_tokens=8)[0].tolist()
+        row = row[1:] if kind == "t5" else row[asked.shape[1] :]
+        expected = family.tokens[torch.tensor(made.ids)].tolist()
+        assert row[: len(expected)] == expected
+        assert len(row) == len(expected) or row[len(expected)] == family.options.end
+    list(export_release(store, str(tmp_path / "one.karat"), tmp_path / "half", to="hf", precision="bfloat16"))
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "half").dtype == torch.bfloat16 if kind != "t5" else True
+    if kind in ("llama", "qwen3"):
+        import ctranslate2
+
+        list(export_release(store, str(tmp_path / "one.karat"), tmp_path / "ct2", to="ctranslate2"))
+        tokens = tokenizer.convert_ids_to_tokens(asked[0])
+        options = {"max_length": 8, "include_prompt_in_result": False, "end_token": tokenizer.eos_token}
+        found = ctranslate2.Generator(str(tmp_path / "ct2"), intra_threads=1).generate_batch([tokens], **options)[0]
+        assert found.sequences_ids[0] == expected
+    with pytest.raises(SpecError, match="from scratch alone"):
+        list(export_release(store, str(tmp_path / "one.karat"), tmp_path / "gguf", to="gguf"))

@@ -1,12 +1,14 @@
 """Export: a release in a form that other programs run, with its card and its lineage beside it, on the chain like everything else."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import karat
 from karat.app.policy import check_release
 from karat.app.releasing import load_release, open_release
+from karat.learning.families.pretrained import Pretrained
 from karat.material.releases.release import Release
 from karat.store.placing import whole_folder
 from karat.store.store import Store
@@ -15,6 +17,8 @@ from karat.words.events import Event, Finished, Saved, Started
 from karat.words.specs import Spec
 from karat.work.export import ctranslate, gguf_file, huggingface, onnx_graph  # noqa: F401 - the formats register themselves
 from karat.work.export.language import LanguageModel, Precision, exporters, write_json
+from karat.work.export.pretrained import PretrainedModel
+from karat.work.generation import Ready
 
 PROVENANCE = "karat.json"
 """The file that says what an exported folder came from."""
@@ -40,11 +44,11 @@ def export_release(store: Store, ref: str, out: Path, *, to: str, precision: str
     spec = ExportSpec.from_values({"to": to, "precision": precision or exporter.precisions[0]})
     record, release = open_release(store, ref)
     check_release(store, record.id)
-    language = LanguageModel.of(load_release(release)[0])
+    write = _written_in(to, load_release(release)[0])
     yield Started(what="export")
     with whole_folder(out) as folder:
         try:
-            exporter.write(language, folder, spec.precision)
+            write(folder, spec.precision)
         except ModuleNotFoundError as error:
             raise NotFoundError(f"The format {to} needs the library {error.name}.", repair="Run `pip install 'karat[export]'`.") from None
         _say_where_from(folder, release, spec)
@@ -54,6 +58,13 @@ def export_release(store: Store, ref: str, out: Path, *, to: str, precision: str
     yield Saved(what="export", path=str(out))
     summary = f"Export {result[:12]}: {out}, {to} in {spec.precision}, {size:,} bytes"
     yield Finished(what="export", result=result, summary=summary, figures={"bytes": size})
+
+
+def _written_in(to: str, ready: Ready) -> Callable[[Path, Precision], None]:
+    """Give what writes a release into a folder. Raises SpecError where the form cannot hold it."""
+    if isinstance(ready.model.family, Pretrained):
+        return partial(PretrainedModel.of(ready, to).write, to)
+    return partial(exporters[to].write, LanguageModel.of(ready))
 
 
 def _say_where_from(folder: Path, release: Release, spec: ExportSpec) -> None:

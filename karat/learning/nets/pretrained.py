@@ -103,7 +103,7 @@ def take_up(net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
     Raises ReleaseError when some are missing or have other shapes.
     """
-    with _quiet():
+    with quiet():
         loaded, said = type(net).from_pretrained(  # type: ignore[attr-defined]
             None,
             config=net.config,
@@ -123,8 +123,8 @@ def take_up(net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from drawing progress bars and telling what `take_up` finds out for itself."""
+def quiet() -> Iterator[None]:
+    """Keep transformers from drawing progress bars and telling what is found out here anyway."""
     from transformers.utils import logging
 
     level = logging.get_verbosity()
