@@ -68,8 +68,9 @@ def edit(
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")] = Path("out"),
 ) -> None:
     """Edit a text (fill gaps, rewrite spans, go from one to another, move it towards a label) or a picture: a part, or the whole of it."""
+    from karat.app.brought import read_pictures
     from karat.app.editing import edit as edit_text
-    from karat.app.retouching import Retouch, read_pictures, retouch
+    from karat.app.retouching import Retouch, retouch
     from karat.faces.cli.telling import Spoken, follow, stopping
 
     face = face_of(context)

@@ -6,7 +6,7 @@ from typing import Any
 from nicegui import events, ui
 from nicegui.element import Element
 
-from karat.app.retouching import VARIED, facts_of, keep_pictures
+from karat.app.brought import VARIED, facts_of, keep_pictures
 from karat.faces.studio import parts
 from karat.faces.studio.asking import Asking, slider
 from karat.faces.studio.create_pictures import MOST, Coming

@@ -14,8 +14,8 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field, ValidationError
 from starlette.datastructures import UploadFile
 
+from karat.app.brought import keep_pictures
 from karat.app.keys import Caller
-from karat.app.retouching import keep_pictures
 from karat.app.serving.catalog import check_retouching, retouching_of
 from karat.app.serving.service import Service
 from karat.faces.http.auth import Creator, Serving
