@@ -1,27 +1,26 @@
-"""Measure importing and checking: pictures per second and peak memory, beside a plain Pillow loop and imagededup's PHash in the same run.
+"""Import: pictures per second and peak memory of importing and checking, beside a plain Pillow loop and imagededup's PHash.
 
-    python benchmarks/import_speed.py [--counts 5000 20000] [--large] [--peer PYTHON]
-
-`--large` adds 100,000 pictures. `--peer` is the Python of an environment with imagededup, for example one made by
-
-    python -m venv peer && peer/bin/pip install --no-deps imagededup
-    peer/bin/pip install numpy scipy pillow PyWavelets tqdm matplotlib scikit-learn
+    python benchmarks/import_speed.py --counts 5000 20000
 
 imagededup imports torch and torchvision for its neural method, which is not measured, so empty stand-ins take their place. Each way runs in
-a process of its own, on the same pictures, which the disk's cache holds by then. Prints JSON.
+a process of its own, on the same pictures, which the disk's cache holds by then, one after the other and the whole of it `--repeats` times;
+the medians are recorded.
 """
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from statistics import median
 
 import numpy as np
+from datasets import machine
 from PIL import Image
+from results import record
 
+HERE = Path(__file__).parent
 SIDE = 64
 
 KARAT = """
@@ -106,23 +105,26 @@ def measured(python: str, code: str, *arguments: str) -> dict[str, float]:
 
 
 def main() -> None:
-    asking = argparse.ArgumentParser(description="Measure importing and checking.")
-    asking.add_argument("--counts", type=int, nargs="+", default=[5_000, 20_000])
-    asking.add_argument("--large", action="store_true", help="measure 100,000 pictures as well")
-    asking.add_argument("--peer", help="the Python of an environment with imagededup")
-    asked = asking.parse_args()
-    rows = []
-    for count in [*asked.counts, *([100_000] if asked.large else [])]:
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place) / "pictures"
+    """Run what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--counts", type=int, nargs="+", default=[5_000, 20_000])
+    parser.add_argument("--repeats", type=int, default=3)
+    asked = parser.parse_args()
+    peer = str(HERE / ".env-peers" / "bin" / "python")
+    for count in asked.counts:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder, taken = Path(scratch) / "pictures", dict[str, list[dict[str, float]]]()
             draw(folder, count)
-            ways = {"pillow loop": measured(sys.executable, PILLOW, str(folder))}
-            ways["karat"] = measured(sys.executable, KARAT, str(folder), str(Path(place) / "store"))
-            if asked.peer:
-                ways["imagededup PHash"] = measured(asked.peer, IMAGEDEDUP, str(folder))
-            rows += [{"pictures": count, "way": way, "pictures_per_second": round(count / of["seconds"]), **of} for way, of in ways.items()]
-    machine = {"python": platform.python_version(), "machine": platform.machine(), "workers": 2}
-    print(json.dumps({"machine": machine, "rows": rows}, indent=2))
+            for turn in range(asked.repeats):
+                taken.setdefault("karat", []).append(measured(sys.executable, KARAT, str(folder), str(Path(scratch) / f"store-{turn}")))
+                taken.setdefault("pillow loop", []).append(measured(sys.executable, PILLOW, str(folder)))
+                taken.setdefault("imagededup", []).append(measured(peer, IMAGEDEDUP, str(folder)))
+        for way, runs in taken.items():
+            scores = {name: median(run[name] for run in runs) for name in runs[0]}
+            row = {"what": "import", "data": f"{count:,} pictures", "contender": way, **machine()}
+            row["scores"] = {"pictures/s": count / scores["seconds"], **scores}
+            record(HERE / "results" / "import.json", row, key=("data", "contender"))
+            print(count, way, row["scores"], flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes benchmarks/.env-peers, the environment of the peers alone: PYTHON=python3.11 benchmarks/peers/setup.sh
-# denoising-diffusion-pytorch goes in without what it asks for, because that is torchvision; stand_in/ takes its place.
+# denoising-diffusion-pytorch and imagededup go in without what they ask for, because that is torchvision; stand-ins take its place.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 env="$here/../.env-peers"
