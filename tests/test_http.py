@@ -187,6 +187,25 @@ def test_a_picture_is_varied_the_same_whatever_is_made_beside_it(web: httpx.Clie
     assert usual[0].b64_json == alone[0.6], "without a mask, the whole is varied"
 
 
+def test_pictures_lie_between_seeds_and_along_directions(ai: openai.OpenAI, web: httpx.Client) -> None:
+    def made(n: int = 1, **told: Any) -> list[str | None]:
+        answer = ai.images.generate(model="shapes:live", prompt="", n=n, extra_body={"steps": 2, **told})
+        return [picture.b64_json for picture in answer.data or []]
+
+    way, ends = made(3, walk=[3, 4]), [made(seed=seed)[0] for seed in (3, 4)]
+    assert [Image.open(io.BytesIO(base64.b64decode(file or ""))).tobytes() for file in (way[0], way[2])] == [
+        Image.open(io.BytesIO(base64.b64decode(file or ""))).tobytes() for file in ends
+    ]
+    assert made(seed=3, moves=[0.0, 3.0]) != made(seed=3, moves=[0.0])
+    with pytest.raises(openai.BadRequestError, match="at least 2"):
+        made(1, walk=[3, 4])
+    count = len(web.get("/api/assets", params={"limit": 200}).json()["data"])
+    shown = {"kind": "generate", "spec": {"release": "shapes:live", "request": {"moves": [1.0], "sampling": {"steps": 2}}, "keeps": False}}
+    job = ended(web, web.post("/api/jobs", json=shown).json()["job"]["id"])
+    assert base64.b64decode(job["result"]["pictures"][0]["file"]).startswith(b"\x89PNG")
+    assert len(web.get("/api/assets", params={"limit": 200}).json()["data"]) == count, "what is only shown is no asset"
+
+
 def test_answers_stream_as_they_are(ai: openai.OpenAI) -> None:
     asked: dict[str, Any] = {"model": "talk:live", "messages": ASK, "seed": 3, "max_completion_tokens": 12}
     whole = ai.chat.completions.create(n=2, logprobs=True, top_logprobs=2, **asked)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -29,12 +30,15 @@ from karat.values.given import Given
 from karat.words.errors import Cancelled, SpecError, StoreError
 from karat.words.events import Event, Finished, Progress, Saved, Started
 from karat.words.specs import Spec, digest_of
+from karat.work.exploring import directions_of, start_of
 from karat.work.generation import Previewed, Ready, group_size, make_values, repeated
-from karat.work.requests import Request, Retouch
+from karat.work.requests import Request, Retouch, Walk
 
 Steps = Iterator[tuple[Previewed, Tensor]]
 SHEET = 400
 """The most pictures that a contact sheet shows."""
+WALK = 8
+"""Pictures on a walk, unless the request says how many."""
 
 
 class Made(Event):
@@ -57,6 +61,16 @@ class Asked(Spec):
     given: dict[str, str] = {}
     each: str | None = None
     sampling: dict[str, Any] = {}
+    walk: tuple[int, int] | None = Field(None, description="from the picture of one seed to that of another, in `count` steps")
+
+    def request(self) -> Request:
+        """Give the request for all assets. Raises SpecError where a walk is asked for beside what contradicts it."""
+        if self.walk is None:
+            return Request(count=self.count, seed=self.seed, first=self.first, sampling=self.sampling)
+        if self.each is not None or self.seed or self.first:
+            raise SpecError("A walk has its own seeds and goes one way.", repair="Leave out --each, --seed and --first.")
+        steps = self.count if self.count > 1 else WALK
+        return Walk(count=steps, steps=steps, seed=self.walk[0], to=self.walk[1], sampling=self.sampling)
 
 
 class Singles(Protocol):
@@ -87,17 +101,17 @@ def generate_asked(
     record, release = open_release(store, ref)
     ready, _ = load_release(release)
     given = read_given(asked.given, ready)
-    request = Request(count=asked.count, seed=asked.seed, first=asked.first, sampling=asked.sampling)
+    request = asked.request()
     variants = [given] if asked.each is None else [{**given, asked.each: name} for name in _names(asked.each, ready)]
-    batch = Batch(request, [variant for variant in variants for _ in range(asked.count)])
+    batch = Batch(request, [variant for variant in variants for _ in range(request.count)])
     steps = _steps(ready, batch)
     made: list[tuple[Path, str]] = []
     for event in make_with(AssetWriter(store, record, release, ready, batch, out), batch, steps, stop):
         if isinstance(event, Made) and len(made) < SHEET:
             made.append((Path(event.path), ", ".join(map(str, batch.givens[event.index - asked.first].values()))))
         if isinstance(event, Finished) and sheet is not None:
-            _draw(made, sheet, columns=asked.count if asked.each and asked.count <= 20 else 10)
-            yield Saved(what="contact sheet", path=str(sheet))
+            columns = request.count if (asked.each or asked.walk) and request.count <= 20 else 10
+            yield Saved(what=_draw(made, sheet, columns=columns), path=str(sheet))
         yield event
 
 
@@ -114,9 +128,9 @@ def generate(store: Store, ref: str, request: Request, out: Path, *, stop: Calla
 
 def _steps(ready: Ready, batch: Batch) -> Steps:
     """Give the steps that make a batch's values."""
-    request = batch.request
-    seeds = [(request.seed, request.first + place) for place in range(len(batch.givens))]
-    return make_values(ready.model, rows_of(ready, batch.givens), seeds, request.sampling)
+    directions = cache(lambda: directions_of(ready))
+    starts = [start_of(batch.single(place), directions) for place in range(len(batch.givens))]
+    return make_values(ready.model, rows_of(ready, batch.givens), starts, batch.request.sampling)
 
 
 def make_with(writer: "AssetWriter", batch: Batch, steps: Steps, stop: Callable[[], bool]) -> Iterator[Event]:
@@ -172,18 +186,23 @@ def _names(each: str, ready: Ready) -> Sequence[str]:
     return codec.names
 
 
-def _draw(made: Sequence[tuple[Path, str]], sheet: Path, *, columns: int) -> None:
-    """Draw a contact sheet of files that were made."""
+def _draw(made: Sequence[tuple[Path, str]], sheet: Path, *, columns: int) -> str:
+    """Draw a contact sheet of files that were made, or a film of them into a .gif; say which."""
     from PIL import Image
 
     from karat.app.data import save_picture
+    from karat.app.films import film
     from karat.material.data.preview import contact_sheet
 
+    if sheet.suffix.lower() == ".gif":
+        write_whole(sheet, film([path.read_bytes() for path, _ in made]))
+        return "film"
     pictures = []
     for path, caption in made:
         with Image.open(path) as picture:
             pictures.append((picture.copy(), caption))
     save_picture(contact_sheet(pictures, columns=columns, cell=64), sheet)
+    return "contact sheet"
 
 
 class AssetWriter:

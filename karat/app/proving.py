@@ -68,8 +68,9 @@ def reproduce_asset(store: Store, ref: str, out: Path) -> Iterator[Event]:
     from karat.app.releasing import load_release, open_release
     from karat.app.retouching import retouched_again
     from karat.app.writing import written_again
+    from karat.work.exploring import directions_of, start_of
     from karat.work.generation import all_values, repeated
-    from karat.work.requests import Request
+    from karat.work.requests import Request, request_of
 
     record = show(store, ref).record if Path(ref).is_file() else find(store, ref, "asset")
     if record.kind != "asset" or record.made is None:
@@ -85,9 +86,9 @@ def reproduce_asset(store: Store, ref: str, out: Path) -> Iterator[Event]:
     elif "picture" in record.spec:
         single, payload = retouched_again(store, ready, release, record.spec)
     else:
-        single = Request.from_values(record.spec)
+        single = request_of(record.spec)
         rows = repeated(ready.conditions(single.given), 1)
-        values = all_values(ready.model, rows, [(single.seed, single.first)], single.sampling)
+        values = all_values(ready.model, rows, [start_of(single, lambda: directions_of(ready))], single.sampling)
         payload = file_of(ready, values[0], release, single)
     yield Progress(done=1, total=1)
     if hashlib.sha256(payload).hexdigest() != record.made:

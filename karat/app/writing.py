@@ -98,8 +98,8 @@ def make_asked(
             raise SpecError("This release writes no texts.", repair="Leave out --prompt, --file and --system; see --given and --text.")
         yield from generate_asked(store, ref, asked, out, sheet=sheet, stop=stop)
         return
-    if sheet is not None or asked.each is not None:
-        raise SpecError("Texts have no contact sheet and no --each.", repair="Leave out --sheet and --each.")
+    if sheet is not None or asked.each is not None or asked.walk is not None:
+        raise SpecError("Texts have no contact sheet, no --each and no --walk.", repair="Leave out --sheet, --each and --walk.")
     ready, _ = load_release(release)
     given, sampling = read_given(asked.given, ready), settled(store, record, asked.sampling)
     passages = [passage for passage in prompts.passages(ready) for _ in range(asked.count)]

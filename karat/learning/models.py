@@ -19,7 +19,7 @@ from karat.learning.families import (  # noqa: F401 - the built-in families regi
     pretrained,
     vae,
 )
-from karat.learning.families.family import Family, FamilyOptions, Filling, GoingOn, Noise, SamplingOptions, Step, families
+from karat.learning.families.family import Family, FamilyOptions, Filling, GoingOn, Noise, SamplingOptions, Start, Step, families
 from karat.values.given import Given
 from karat.values.spaces import Space
 from karat.words.errors import ReleaseError, SpecError
@@ -72,8 +72,11 @@ class Model(nn.Module):
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def make(self, given: Given, options: SamplingOptions, seeds: Sequence[tuple[int, int]]) -> Iterator[Step]:
-        """Make one value for each (seed, index); the last step's preview is the result. Stop between steps by closing the iterator."""
+    def make(self, given: Given, options: SamplingOptions, seeds: Sequence[Start]) -> Iterator[Step]:
+        """Make one value for each (seed, index), or whatever else a sample starts from; the last step's preview is the result.
+
+        Stop between steps by closing the iterator.
+        """
         yield from self._taken(self.family.sample(given.to(self.device), options, Noise(seeds, self.device)))
 
     def fill(
@@ -82,7 +85,7 @@ class Model(nn.Module):
         where: Tensor,
         given: Given,
         options: SamplingOptions,
-        seeds: Sequence[tuple[int, int]],
+        seeds: Sequence[Start],
         *,
         strength: float = 1.0,
     ) -> Iterator[Step]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from karat.learning.families.family import Start
 from karat.learning.models import Model
 from karat.values.codecs.codec import Codec
 from karat.values.codecs.text import TextCodec
@@ -82,7 +83,7 @@ class Kept:
 
 
 def make_values(
-    model: Model, rows: Given, seeds: Sequence[tuple[int, int]], sampling: Mapping[str, Any], kept: Kept | None = None
+    model: Model, rows: Given, seeds: Sequence[Start], sampling: Mapping[str, Any], kept: Kept | None = None
 ) -> Iterator[tuple[Previewed, Tensor]]:
     """Make one value for each seed under its row of conditions, or a part of one (`kept`). Yields each step with its group's values so far.
 
@@ -111,7 +112,7 @@ def group_size(space: Space) -> int:
     return max(smallest, min(largest, GROUP_POSITIONS // space.positions))
 
 
-def all_values(model: Model, rows: Given, seeds: Sequence[tuple[int, int]], sampling: Mapping[str, Any]) -> Tensor:
+def all_values(model: Model, rows: Given, seeds: Sequence[Start], sampling: Mapping[str, Any]) -> Tensor:
     """Give the finished values (B, *S[, C]) of `make_values`."""
     return torch.cat([values for step, values in make_values(model, rows, seeds, sampling) if step.done == step.total])
 

@@ -1,6 +1,6 @@
 """What is asked of a model. Takes no torch, so that a server can read it."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -34,3 +34,28 @@ class Retouch(Request):
         if not isinstance(values, dict) or values.get("strength") is not None:
             return values
         return {**values, "strength": VARIED if values.get("mask") is None else 1.0}
+
+
+class Walk(Request):
+    """Pictures on the way between the noise of two seeds, of index 0: from number `first` of `steps`, both ends included."""
+
+    to: int
+    steps: int = Field(8, ge=2, le=1_000)
+
+    @model_validator(mode="after")
+    def _within(self) -> "Walk":
+        if self.first + self.count > self.steps:
+            raise ValueError(f"a walk of {self.steps} steps has no picture {self.first + self.count - 1}")
+        return self
+
+
+class Point(Request):
+    """Pictures whose noise is moved along the first directions in which those of a release differ, by so many standard deviations each."""
+
+    moves: tuple[Annotated[float, Field(ge=-10, le=10)], ...] = Field(min_length=1, max_length=8)
+
+
+def request_of(values: dict[str, Any]) -> Request:
+    """Read a request of whichever kind it is. Raises SpecError."""
+    kind = Retouch if "picture" in values else Walk if "to" in values else Point if "moves" in values else Request
+    return kind.from_values(values)

@@ -3,9 +3,10 @@
 Takes no torch. What only a model or a codec can judge is judged by the worker, and is the job's error.
 """
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from karat.app.data import ImportOptions, SnapshotWish
 from karat.values.passages import Passage as Passage  # part of what faces ask with
@@ -13,22 +14,31 @@ from karat.words.errors import SpecError
 from karat.words.events import Event
 from karat.words.specs import Spec, digest_of
 from karat.work.recipes.dials import Dials
-from karat.work.requests import Request, Retouch
+from karat.work.requests import Request, Retouch, request_of
 
 Scope = Literal["generate", "review", "train", "admin"]
 
 
+def _request(values: Any) -> Any:
+    """Read a request as what it is."""
+    return request_of(dict(values)) if isinstance(values, Mapping) else values
+
+
 class Drawing(Spec):
-    """A request to a release, by its record; `previews` unfinished pictures of the first asset are shown on the way."""
+    """A request to a release, by its record; `previews` unfinished pictures of the first asset are shown on the way.
+
+    With `keeps`, each picture becomes an asset; else the result brings the files.
+    """
 
     release: str
-    request: Retouch | Request
+    request: Annotated[SerializeAsAny[Request], BeforeValidator(_request)]
     previews: int = Field(0, ge=0, le=3)
+    keeps: bool = True
 
     def mates(self) -> str:
         """Name the jobs that this one may be computed with: those that go the same way."""
         way = self.request.sampling if not isinstance(self.request, Retouch) else [self.request.sampling, self.request.strength]
-        return f"{self.release[:64]} {digest_of(way)[:16]}"
+        return f"{self.release[:64]} {digest_of(way)[:16]}{'' if self.keeps else ' shown'}"
 
 
 class Writing(Spec):

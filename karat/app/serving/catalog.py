@@ -10,12 +10,14 @@ from karat.store.store import Store
 from karat.values.passages import Passage
 from karat.words.errors import NotFoundError, SpecError
 from karat.words.specs import Spec
-from karat.work.requests import Request, Retouch
+from karat.work.requests import Request, Retouch, request_of
 
 WRITES = ("autoregressive", "pretrained")
 """The families that write token by token."""
 FILLS = ("diffusion", "masked")
 """The families that make parts of values anew."""
+MOVES = ("diffusion", "vae", "gan")
+"""The families that start from normal noise."""
 TEXTS = ("text", "pretrained-text")
 ABLE = f"Choose a release of pictures of the family {' or '.join(FILLS)}: GET /v1/models."
 
@@ -29,7 +31,8 @@ class UnknownModelError(NotFoundError):
 class Offer(Spec):
     """A release as a server offers it. `given` says what it can be told, by name; `names` the values that a label may have.
 
-    `varies`: it varies pictures that it is given; `paints`: it makes a masked part of one anew.
+    `varies`: it varies pictures that it is given; `paints`: it makes a masked part of one anew; `explores`: it starts from noise that can
+    be moved, so there are walks between its pictures, and directions in which they differ.
     """
 
     id: str
@@ -45,6 +48,7 @@ class Offer(Spec):
     answers: bool = False
     varies: bool = False
     paints: bool = False
+    explores: bool = False
 
 
 class Named(Spec):
@@ -110,6 +114,7 @@ def _read(record: Record, spec: dict[str, Any]) -> Offer:
         writes=writes,
         answers=writes and is_text and talks,
         varies=varies,
+        explores=made["kind"] == "image" and family in MOVES,
         paints=varies and len(spec["model"]["space"]["shape"]) == 2,
     )
 
@@ -117,7 +122,7 @@ def _read(record: Record, spec: dict[str, Any]) -> Offer:
 def drawing_of(offer: Offer, prompt: str, values: dict[str, Any], *, previews: int = 0) -> Drawing:
     """Give the job of a picture request in words. Raises SpecError where the release has no place for the prompt or a condition."""
     check_given(offer, values.get("given", {}))
-    request = Request.from_values({**values, "given": given_of(offer, prompt, values.get("given", {}))})
+    request = request_of({**values, "given": given_of(offer, prompt, values.get("given", {}))})
     return Drawing(release=offer.id, request=request, previews=previews)
 
 

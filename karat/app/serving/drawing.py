@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from karat.app.generating import AssetWriter, Made, Steps
+from karat.app.generating import AssetWriter, Made, Steps, file_of
 from karat.app.retouching import reading
 from karat.app.serving.asking import Drawing, Previewing
 from karat.app.serving.doing import Bench, Done, doers
@@ -20,6 +20,7 @@ from karat.values.codecs.latent import as_seen
 from karat.values.given import Given
 from karat.words.errors import Cancelled, KaratError
 from karat.words.events import Event, Progress
+from karat.work.exploring import start_of
 from karat.work.generation import Previewed, make_values, repeated
 from karat.work.requests import Request, Retouch
 from karat.work.retouching import Canvas, as_pictures, retouched
@@ -78,11 +79,12 @@ def _draw(
         loaded.ready,
         [each.drawing.request.changed(count=1, first=index) for each in asked for index in _indices(each.drawing.request)],
     )
-    seeds = [(single.seed, single.first) for single in singles]
     steps: Steps
     if canvas is None:
-        steps = make_values(ready.model, rows, seeds, singles[0].sampling)
+        starts = [start_of(single, lambda: loaded.directions) for single in singles]
+        steps = make_values(ready.model, rows, starts, singles[0].sampling)
     else:
+        seeds = [(single.seed, single.first) for single in singles]
         steps, ready = retouched(ready, rows, seeds, singles[0].sampling, canvas), as_pictures(ready)
     writer = AssetWriter(bench.store, loaded.record, loaded.release, ready, _Singles(singles[0], singles), None)
     done, together = 0, len(asked)
@@ -97,15 +99,20 @@ def _draw(
         if step.done < step.total:
             yield from _on_the_way(loaded, touched, step, values, done)
             continue
-        for place, made in enumerate(writer.write(values, done), done):
+        keeps = touched[0].drawing.keeps
+        made = map(_told, writer.write(values, done)) if keeps else _shown(writer, values, done)
+        for place, told in enumerate(made, done):
             for each in touched:
                 if place in each.places:
-                    each.made.append(_told(made))
+                    each.made.append(told)
                     yield each.job, Progress(done=len(each.made), total=len(each.places))
         done += len(values)
         for each in [each for each in touched if each.places.stop <= done]:
             asked.remove(each)
-            yield each.job, Done(result={"assets": each.made, "together": together})
+            yield (
+                each.job,
+                Done(result={"assets": each.made if keeps else [], "pictures": [] if keeps else each.made, "together": together}),
+            )
 
 
 def _indices(request: Request) -> range:
@@ -114,6 +121,13 @@ def _indices(request: Request) -> range:
 
 def _told(made: Made) -> dict[str, Any]:
     return made.model_dump(mode="json", include={"asset", "index", "copied", "nearest"})
+
+
+def _shown(writer: AssetWriter, values: Tensor, done: int) -> Iterator[dict[str, Any]]:
+    """Give the files of pictures that are not kept."""
+    for place, value in enumerate(values, done):
+        single = writer.batch.single(place)
+        yield {"index": single.first, "file": base64.b64encode(file_of(writer.ready, value, writer.release, single)).decode()}
 
 
 def _on_the_way(loaded: Loaded, touched: list[_Asked], step: Previewed, values: Tensor, done: int) -> Iterator[tuple[Job, Event]]:

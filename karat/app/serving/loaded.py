@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
+from torch import Tensor
+
 from karat.app.engines import precision_of
 from karat.app.releasing import load_release, open_release
 from karat.app.writing import text_index, writes
@@ -14,6 +16,7 @@ from karat.material.releases.release import Release
 from karat.material.trust.text_originality import TextOriginality
 from karat.store.records import Record
 from karat.store.store import Store
+from karat.work.exploring import directions_of
 from karat.work.generation import Ready
 from karat.work.writing import Writer
 
@@ -39,6 +42,11 @@ class Loaded:
         if precision not in self.writers:
             self.writers[precision] = Writer(self.ready.model, cast(Any, self.ready.made), precision=precision)
         return self.writers[precision]
+
+    @cached_property
+    def directions(self) -> Tensor:
+        """The directions along which what it makes differs most."""
+        return directions_of(self.ready)
 
     @cached_property
     def index(self) -> TextOriginality | None:

@@ -12,6 +12,8 @@ EPILOG = """karat generate digits:live -n 64 --label 7 --seed 3 -o out
 
 karat generate digits:live -n 10 --each label -o out --sheet sheet.png
 
+karat generate digits:live --walk 3 4 -n 12 --label 7 --sheet walk.gif
+
 karat generate emoji.karat -n 8 --text "a red heart" --guidance 2
 
 karat generate quotes:live -n 3 --prompt "The best way to" --set top_p=0.9 --set most=40
@@ -40,6 +42,10 @@ def generate(
     each: Annotated[
         str | None, typer.Option(metavar="NAME", help="Make --count assets of each value of this condition, as in label.")
     ] = None,
+    walk: Annotated[
+        tuple[int, int] | None,
+        typer.Option(metavar="SEED SEED", help="Go from the picture of one seed to that of another, in -n pictures."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 0,
     first: Annotated[int, typer.Option(min=0, help="The index of the first asset; 0 to 9 and 10 to 19 are the same as 0 to 19.")] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of sampling: more are slower and finer.")] = None,
@@ -49,7 +55,9 @@ def generate(
     by: Annotated[str | None, typer.Option(metavar="REWARD", help="With --best-of: the reward that says which one is the best.")] = None,
     change: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change another sampling option.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")] = Path("out"),
-    sheet: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw a contact sheet of the assets as a PNG.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also draw a contact sheet of the assets as a PNG, or a film as a .gif.")
+    ] = None,
 ) -> None:
     """Make assets: files that say where they come from, each with a record on the chain."""
     from karat.app.generating import Asked
@@ -68,6 +76,7 @@ def generate(
         given={name: value for name, value in named.items() if value is not None},
         each=each,
         sampling=sampling,
+        walk=walk,
     )
     prompts = Prompts.of(prompt, file=file, system=system)
     with stopping() as stop:

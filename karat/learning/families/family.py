@@ -49,20 +49,42 @@ class Step:
     preview: Tensor
 
 
+class Stream:
+    """The randomness of one sample, from a (seed, index)."""
+
+    def __init__(self, seed: tuple[int, int]) -> None:
+        self._generator = torch.Generator().manual_seed(stream_seed(*seed))
+
+    def normal(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=self._generator)
+
+    def uniform(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.rand(shape, generator=self._generator)
+
+
+class Beginning(Protocol):
+    """What a sample starts from instead of a (seed, index)."""
+
+    def begin(self) -> Stream: ...
+
+
+Start = tuple[int, int] | Beginning
+
+
 class Noise:
     """Randomness for sampling in which every sample has a stream of its own, so that batch mates never change a result."""
 
-    def __init__(self, seeds: Sequence[tuple[int, int]], device: torch.device | str = "cpu") -> None:
-        self.count, self.device = len(seeds), device
-        self._streams = [torch.Generator().manual_seed(stream_seed(*seed)) for seed in seeds]
+    def __init__(self, starts: Sequence[Start], device: torch.device | str = "cpu") -> None:
+        self.count, self.device = len(starts), device
+        self._streams = [Stream(start) if isinstance(start, tuple) else start.begin() for start in starts]
 
     def normal(self, *shape: int) -> Tensor:
         """Draw (B, *shape) standard normal numbers."""
-        return torch.stack([torch.randn(shape, generator=stream) for stream in self._streams]).to(self.device)
+        return torch.stack([stream.normal(shape) for stream in self._streams]).to(self.device)
 
     def uniform(self, *shape: int) -> Tensor:
         """Draw (B, *shape) numbers uniform in [0, 1)."""
-        return torch.stack([torch.rand(shape, generator=stream) for stream in self._streams]).to(self.device)
+        return torch.stack([stream.uniform(shape) for stream in self._streams]).to(self.device)
 
 
 class Family(Protocol):

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
@@ -20,6 +20,7 @@ from karat.faces.http.repeating import Repeatable
 from karat.faces.http.waiting import stream, while_there
 
 router = APIRouter(tags=["images"])
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class PictureRequest(BaseModel):
@@ -35,7 +36,7 @@ class PictureRequest(BaseModel):
     stream: bool = False
     partial_images: int = Field(0, ge=0, le=3)
     user: str | None = None
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    seed: Seed | None = None
     first: int = Field(0, ge=0, lt=2**31)
     given: dict[str, Any] = {}
     steps: int | None = Field(None, ge=1, le=10_000)
@@ -44,9 +45,11 @@ class PictureRequest(BaseModel):
 
 
 class ImageRequest(PictureRequest):
-    """A request for pictures of a prompt."""
+    """A request for pictures of a prompt. With `walk`, they lie between the pictures of two seeds; with `moves`, along directions."""
 
     prompt: str = Field(max_length=32_000)
+    walk: tuple[Seed, Seed] | None = None
+    moves: list[float] | None = Field(None, min_length=1, max_length=8)
 
 
 @router.post("/v1/images/generations", response_model=None)
@@ -58,7 +61,14 @@ async def generations(
     offer = await service.offer(body.model)
     if offer.makes != "image":
         raise wrong(f"The release {body.model!r} makes no pictures.", "Choose one that does: GET /v1/models.")
-    spec = drawing_of(offer, body.prompt, values_of(body, offer), previews=body.partial_images if body.stream else 0)
+    values = values_of(body, offer)
+    if body.walk is not None:
+        if body.n < 2 or body.moves is not None or body.first:
+            raise wrong("A walk goes from one picture to another, and nowhere else.", "Ask for n of at least 2, without moves or first.")
+        values |= {"seed": body.walk[0], "to": body.walk[1], "steps": body.n}
+    elif body.moves is not None:
+        values["moves"] = body.moves
+    spec = drawing_of(offer, body.prompt, values, previews=body.partial_images if body.stream else 0)
     job = await service.submit(caller, spec, lane="interactive", once=repeat.key, leaves=True)
     return await answer(request, service, job, body, offer)
 
