@@ -70,6 +70,9 @@ def test_blobs_are_sent_together_when_they_are_settled(url: str, tmp_path: Path)
     assert not any(map(blobs.has, put))
     blobs.settle()
     assert list(S3Blobs(url, tmp_path / "other").digests()) == sorted(put)
+    blobs.remove(put[:39])
+    assert list(S3Blobs(url, tmp_path / "other").digests()) == put[39:]
+    assert not blobs.has(put[0])
 
 
 def test_damage_in_the_bucket_is_found_and_keeps_out_of_the_cache(url: str, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ MET = (
     "app/people",
     "app/policy",
     "app/releasing",
+    "app/removing",
     "app/serving/asking",
     "app/serving/catalog",
     "app/serving/desk",

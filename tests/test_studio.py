@@ -13,6 +13,7 @@ from shell import draw_shapes
 from studio import CHROMIUM, NAME, PASSWORD, Served, browsing, serving
 
 from karat.app.chain import find
+from karat.app.data import import_source
 from karat.app.people import People
 from karat.app.releasing import remember
 from karat.app.verdicts import Verdict, judge
@@ -24,6 +25,7 @@ from karat.faces.studio.words import said
 from karat.material.data.policy import REPAIRS
 from karat.material.releases import SigningKey, write_release
 from karat.store.store import Store
+from karat.words.errors import NotFoundError
 from karat.words.specs import canonical
 
 STUDIO = Path(train.__file__).parent
@@ -208,6 +210,24 @@ def test_the_policy_is_declared_and_kept_to(served: Served, store: Store) -> Non
         page.get_by_role("button", name="Accept").click()
         page.get_by_text("accept · Ann").wait_for()
         assert page.request.get(f"{served.address}/studio/assets/{asset}/download").status == 200
+
+
+@in_browser
+def test_an_import_that_nothing_came_from_is_removed(served: Served, store: Store, tmp_path: Path) -> None:
+    used = find(store, "latest", "source").id
+    *_, end = import_source(store, draw_shapes(tmp_path / "more", count=6))
+    with browsing(locale="zh-CN") as page:
+        sign_in(page, served.address, chinese=True)
+        for source in (used, end.result):
+            _open(page, served.address, f"/data?of={source}")
+            page.get_by_role("button", name="删除").first.click()
+            page.get_by_role("dialog").get_by_role("button", name="删除").click()
+            if source == used:
+                page.get_by_text("仍被使用").wait_for()
+        page.wait_for_url(re.compile("/data$"))
+        with pytest.raises(NotFoundError):
+            store.get(end.result)
+        assert store.get(used)
 
 
 @in_browser

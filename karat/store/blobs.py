@@ -49,6 +49,8 @@ class Blobs(Protocol):
 
     def digests(self) -> Iterator[str]: ...
 
+    def remove(self, digests: Iterable[str]) -> None: ...
+
 
 class LocalBlobs:
     """A folder of blobs, fanned out over 256 folders by the first two digits of their digests."""
@@ -146,6 +148,15 @@ class LocalBlobs:
         """Give the digest of every blob, in order."""
         for folder in sorted(self.folder.glob("[0-9a-f][0-9a-f]")):
             yield from (folder.name + name for name in sorted(os.listdir(folder)))
+
+    def remove(self, digests: Iterable[str]) -> None:
+        """Remove some blobs, which nothing may need any more."""
+        for digest in digests:
+            try:
+                self.path(digest).unlink(missing_ok=True)
+            except OSError as error:
+                raise store_error(error, self.path(digest)) from None
+            self._verified.discard(digest)
 
     def _open(self, digest: str) -> BinaryIO:
         try:

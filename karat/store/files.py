@@ -86,6 +86,18 @@ class Files:
         with self._database.writing() as connection:
             connection.execute(update(t).where(t.c.location == location, t.c.raw.in_(raws)).values(blob=None))
 
+    def forget_blobs(self, blobs: set[str]) -> set[str]:
+        """Drop all notes about blobs that are to be removed; give those that only listed some of them, to be removed as well."""
+        t, k = tables.files, tables.looks
+        with self._database.writing() as connection:
+            listing = connection.execute(select(k.c.blob, k.c.facts).where(k.c.facts.like('%"blobs":%')))
+            lists = {row.blob for row in listing if blobs & json.loads(row.facts).get("blobs", {}).keys()}
+            gone = sorted(blobs | lists)
+            for some in (gone[start : start + BATCH] for start in range(0, len(gone), BATCH)):
+                connection.execute(delete(t).where(t.c.blob.in_(some)))
+                connection.execute(delete(k).where(k.c.blob.in_(some)))
+        return lists - blobs
+
     def missing(self, location: str, scan: str, *, look: str) -> Iterator[SeenFile]:
         """Stream the files that have no blob yet, or a blob at which no such look was taken."""
         t, k = tables.files, tables.looks

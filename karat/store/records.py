@@ -1,18 +1,20 @@
 """Records: what was made, of what kind, from what, by which spec; and aliases, names for records with their history."""
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pydantic import Field
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from karat.store import tables
 from karat.store.database import Database
-from karat.words.errors import NotFoundError
+from karat.words.errors import BusyError, NotFoundError
 from karat.words.specs import Spec, canonical, digest_of
 
 BATCH = 500
+DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class Record(Spec):
@@ -64,6 +66,35 @@ class Records:
             if edges:
                 connection.execute(insert(tables.edges), edges)
             return True
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Take records off the chain, all or none. Raises BusyError where something was made from them, or a name has pointed at one."""
+        edges, aliases = tables.edges.c, tables.aliases.c
+        with self._database.writing() as connection:
+            below = select(edges.child).where(edges.parent.in_(ids), edges.child.not_in(ids)).limit(1)
+            if (
+                connection.execute(below).first()
+                or connection.execute(select(aliases.name).where(aliases.record.in_(ids)).limit(1)).first()
+            ):
+                raise BusyError("Something was made from it, or a name points at it or once did.", repair="Keep it.")
+            connection.execute(delete(tables.edges).where(edges.child.in_(ids)))
+            connection.execute(delete(tables.records).where(tables.records.c.id.in_(ids)))
+
+    def named(self) -> Iterator[str]:
+        """Stream every digest that a record speaks of, some of them several times."""
+        number = 0
+        columns = (tables.records.c.number, tables.records.c.made, tables.records.c.spec, tables.records.c.facts)
+        while True:
+            with self._database.reading() as connection:
+                query = select(*columns).where(tables.records.c.number > number).order_by(tables.records.c.number).limit(BATCH)
+                rows = connection.execute(query).all()
+            for row in rows:
+                yield from ([row.made] if row.made else [])
+                yield from DIGEST.findall(row.spec)
+                yield from DIGEST.findall(row.facts)
+            if len(rows) < BATCH:
+                return
+            number = rows[-1].number
 
     def starting_with(self, prefix: str, *, limit: int = 5) -> list[Record]:
         """Give the records whose id starts with some hex digits."""

@@ -130,6 +130,13 @@ class S3Blobs:
                 names = (each["Key"].removeprefix(start).replace("/", "", 1) for each in page.get("Contents", ()))
                 yield from (name for name in names if HEX.fullmatch(name))
 
+    def remove(self, digests: Iterable[str]) -> None:
+        """Remove some blobs, which nothing may need any more, here and from the bucket."""
+        for digest in digests:
+            with self._said() as client:
+                client.delete_object(Bucket=self.bucket.name, Key=self.bucket.key(digest))
+            self._cache.remove([digest])
+
     def _mark(self, digest: str) -> None:
         (self._unsent / digest).touch()
 

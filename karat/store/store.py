@@ -117,6 +117,14 @@ class Store:
         """Give the records of one kind; `before` is the id of the last one that was seen, newest first."""
         return self._records.find(kind, limit=limit, newest_first=newest_first, before=before)
 
+    def remove(self, ids: Sequence[str]) -> None:
+        """Take records off the chain, by their whole ids. Raises BusyError where something was made from one, or a name has meant it."""
+        self._records.remove(ids)
+
+    def named(self) -> Iterator[str]:
+        """Stream every digest that a record speaks of."""
+        return self._records.named()
+
     def made(self, digest: str) -> list[Record]:
         """Give the records of what made a blob, newest first."""
         return self._records.making(digest)

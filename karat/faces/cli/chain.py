@@ -1,6 +1,7 @@
-"""`karat show`: a thing, what it came from and what was made of it."""
+"""`karat show`: a thing, what it came from and what was made of it; and `karat remove`, for what nothing was made of."""
 
 import json
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     app.command(epilog="karat show digits:live\n\nkarat show out/00000.png\n\nkarat show latest --full")(show)
+    app.command(epilog="karat remove 3fa9c1d2e4b5 --yes")(remove)
 
 
 def show(
@@ -28,6 +30,22 @@ def show(
     face = face_of(context)
     found = chain_of(face.store(), ref)
     face.tell(found, _lines(found, full))
+
+
+def remove(
+    context: typer.Context,
+    ref: Annotated[str, typer.Argument(metavar="RUN|SOURCE", help="An unfinished run, as `karat runs` names it, or the id of a source.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove an unfinished run, or an import of which nothing was made, with all its files."""
+    from karat.app.removing import remove as remove_from
+    from karat.words.errors import SpecError
+
+    face = face_of(context)
+    if not yes and not (sys.stdin.isatty() and typer.confirm(f"Remove {ref} for good?")):
+        raise SpecError(f"{ref} was not removed.", repair="Say `karat remove REF --yes` if it is to be gone for good.")
+    gone = remove_from(face.store(), ref)
+    face.tell(gone, [f"Removed the {gone.kind} {gone.id[:12]} and {gone.files:,} files."])
 
 
 def _lines(found: "Chain", full: bool) -> Iterator[str]:

@@ -22,6 +22,7 @@ STATUS: dict[str, tuple[int, str]] = {
     "not-found": (404, "not_found_error"),
     "model-not-found": (404, "not_found_error"),
     "busy": (409, "conflict_error"),
+    "in-use": (409, "conflict_error"),
     "rate": (429, "rate_limit_error"),
     "too-many": (429, "rate_limit_error"),
     "budget": (429, "insufficient_quota"),

@@ -294,6 +294,17 @@ ERRORS = {
     "Let a second person review the same assets.": "请让第二个人评审同样的作品。",
     "No two things have been compared yet.": "还没有进行过对比。",
     "Review some blind pairs.": "请评审一些盲测对比。",
+    # removing
+    "The run {} is finished and stands on the chain.": "训练 {} 已完成，已在链上。",
+    "Only runs that are unfinished are removed.": "只能删除未完成的训练。",
+    "The run {} is being trained, or waits for it.": "训练 {} 正在进行或等待中。",
+    "Stop it first.": "请先停止它。",
+    "The source {} is needed: {} came from it.": "来源 {0} 仍被使用：由它产生了 {1}。",
+    "Only imports of which nothing was made are removed.": "只能删除没有产生任何内容的导入。",
+    "Data is being imported, checked or cut into snapshots.": "正在导入、检查数据或生成快照。",
+    "Wait until that has ended.": "请等待其完成。",
+    "Something was made from it, or a name points at it or once did.": "由它产生了别的内容，或有名称指向（曾指向）它。",
+    "Keep it.": "请保留它。",
     # the store
     "{} is {}, no {}.": "{0} 是{1}，不是{2}。",
     "Give what `{}` named, or `latest`; see `karat show {}`.": "请给出 `{0}` 得到的编号；参见 `karat show {1}`。",

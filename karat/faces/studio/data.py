@@ -98,6 +98,8 @@ async def _one(visit: Visit, ref: str) -> None:
     with heading(one.name, _counts(visit, one)):
         if one.kind == "snapshot" and visit.may("train"):
             parts.primary(visit("Train on this"), lambda: ui.navigate.to(address("/train", on=one.id)))
+        if one.kind == "source" and visit.may("train"):
+            parts.remover(visit, one.id, "/data")
     with section(visit("Contact sheet")), parts.wall(side=96):
         for piece in one.pieces:
             if piece.text is None:

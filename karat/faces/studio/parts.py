@@ -9,6 +9,7 @@ from nicegui import ui
 from nicegui.element import Element
 from nicegui.elements.mixins.text_element import TextElement
 
+from karat.app.removing import remove
 from karat.faces.studio.visit import Visit, is_chinese, this_visit
 from karat.faces.studio.words import wrong
 from karat.words.errors import KaratError
@@ -59,6 +60,24 @@ def plain(text: str, act: Callable[..., Any]) -> ui.button:
 
 def bare(text: str, act: Callable[..., Any]) -> ui.button:
     return ui.button(text, on_click=act, color=None).props("flat no-caps").classes("bare")
+
+
+def remover(visit: Visit, ref: str, target: str) -> None:
+    """Put a button that removes a run or a source once the visitor has said that they mean it, and leads elsewhere."""
+    with ui.dialog() as dialog, ui.card():
+        tag("p", visit("Remove it for good, with all its files?"))
+        with block("line"):
+            bare(visit("Keep it"), dialog.close)
+
+            async def gone() -> None:
+                dialog.close()
+                visit.caller.need("train")
+                await visit.of(remove, ref)
+                visit.note(f"removed/{ref[:16]}")
+                ui.navigate.to(target)
+
+            plain(visit("Remove it"), careful(gone))
+    bare(visit("Remove"), dialog.open)
 
 
 def link(text: str, target: str, classes: str = "") -> TextElement:

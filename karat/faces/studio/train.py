@@ -236,6 +236,7 @@ class _Watching:
                 parts.plain(visit("Stop"), careful(self._stop))
             elif seen.line.state == "unfinished":
                 if not self._jobs():
+                    parts.remover(visit, self.folder, "/train")
                     parts.primary(visit("Go on") if seen.begun else visit("Start training"), careful(self._go_on))
             elif seen.line.record is not None:
                 parts.primary(visit("Measure and release"), careful(self._measure))

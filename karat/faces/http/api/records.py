@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from karat.app import aliasing, chain
+from karat.app import aliasing, chain, removing
 from karat.app.serving.catalog import Named
 from karat.faces.http.api.pages import Limit
 from karat.faces.http.auth import Creator, Reader, Serving, Trainer
@@ -42,6 +42,12 @@ async def record(ref: str, service: Serving, caller: Reader) -> dict[str, Any]:
     if found.kind in HIDDEN:
         caller.need("admin")
     return {**found.model_dump(mode="json"), "about": chain.about(found)}
+
+
+@router.delete("/records/{ref}")
+async def remove(ref: str, service: Serving, caller: Trainer) -> removing.Removed:
+    """Remove an unfinished run by its folder's name, or a source of which nothing was made, with all its files."""
+    return await asyncio.to_thread(removing.remove, service.store, ref)
 
 
 @router.get("/records/{ref}/ancestry")
