@@ -1,10 +1,12 @@
 """The worked example: a dozen sentences about colours and fruits teach a model what goes with what, in combinations that it never saw."""
 
 import json
+import math
 from pathlib import Path
 from statistics import mean
 
 import pytest
+import torch
 
 from karat.app.evaluating import open_run
 from karat.material.data.importing import import_source
@@ -16,19 +18,20 @@ from karat.words.events import Finished
 from karat.work.explaining import explain
 from karat.work.following import Following
 from karat.work.generation import Ready
+from karat.work.reading import gone_on, nats_of
 from karat.work.recipes.recipes import Dials
 from karat.work.runs import plan_run, run
 
 COLOURS = ("红", "蓝", "绿", "黄", "白", "黑")
 FRUITS = ("苹果", "香蕉", "葡萄", "西瓜", "桃子", "橙子")
 LIKES_COLOURS = ("我", "他", "你", "爸爸", "哥哥", "奶奶")
-LIKES_FRUITS = ("我", "她", "你", "妈妈", "姐姐", "爷爷")
+LIKES_FRUITS = ("我", "他", "你", "爸爸", "姐姐", "爷爷")
 PEOPLE = tuple(sorted({*LIKES_COLOURS, *LIKES_FRUITS}))
 SENTENCES = [
     *(f"{who}喜欢的颜色是{colour}色。" for who, colour in zip(LIKES_COLOURS, COLOURS, strict=True)),
     *(f"{who}喜欢的水果是{fruit}。" for who, fruit in zip(LIKES_FRUITS, FRUITS, strict=True)),
 ]
-HELD_OUT = ["我喜欢的颜色是蓝色。", "她喜欢的颜色是绿色。", "他喜欢的水果是西瓜。", "你喜欢的水果是苹果。"]
+HELD_OUT = ["我喜欢的颜色是蓝色。", "姐姐喜欢的颜色是绿色。", "哥哥喜欢的水果是西瓜。", "你喜欢的水果是苹果。"]
 """People and things that the sentences know, in other combinations. They choose no checkpoint: so few choose by chance."""
 
 
@@ -39,35 +42,58 @@ def last(events) -> Finished:
 
 
 @pytest.fixture(scope="module")
-def ready(tmp_path_factory) -> Ready:
+def snapshot(tmp_path_factory) -> tuple[Store, str]:
     folder: Path = tmp_path_factory.mktemp("favourites")
     store = Store.open(folder / "store")
     lines = [{"text": text, "group": group} for group, texts in (("taught", SENTENCES), ("held out", HELD_OUT)) for text in texts]
     (folder / "favourites.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     source = last(import_source(store, folder / "favourites.jsonl")).result
     wish = SnapshotSpec.from_values({"sources": (source,), "fractions": {"train": 0.75, "validation": 0.25, "test": 0, "judge": 0}})
-    snapshot = last(make_snapshot(store, wish)).result
-    changes = {"family.net.depth": 2, "plan.weight_decay": 2.0, "plan.judged": 1}
-    spec = plan_run(store, snapshot, Dials.from_values({"family": "autoregressive", "size": "tiny", "steps": 120, "changes": changes}))
-    return open_run(store, last(run(store, spec)).result)[1]
+    return store, last(make_snapshot(store, wish)).result
 
 
-def said(ready: Ready, prompts: list[str], **sampling: float) -> list[str]:
-    follow = Following(ready, Given(), sampling, seed=0)
-    return follow([Passage(text=prompt) for prompt in prompts], rows=range(len(prompts)), most=6, greedy=False)
+@pytest.fixture(scope="module", params=[1, 2])
+def ready(snapshot: tuple[Store, str], request: pytest.FixtureRequest) -> Ready:
+    """Give a model of one block that often forgets: it has no room to learn by heart who was seen with what."""
+    changes = {"family.net.depth": 1, "family.net.dropout": 0.4, "plan.weight_decay": 2.0, "plan.judged": 1}
+    dials = {"family": "autoregressive", "size": "tiny", "steps": 120, "seed": request.param, "changes": changes}
+    spec = plan_run(*snapshot, Dials.from_values(dials))
+    return open_run(snapshot[0], last(run(snapshot[0], spec)).result)[1]
+
+
+def chances(ready: Ready, prompt: str) -> dict[str, float]:
+    """Give how likely the model holds each colour and each fruit for what follows, up to the end of the sentence."""
+    nats, codec = nats_of(ready.model), ready.made
+    assert nats is not None
+    found = {}
+    for thing in (*COLOURS, *FRUITS):
+        before, after = gone_on(codec, Passage(text=prompt), f"{thing}色。" if thing in COLOURS else f"{thing}。")
+        found[thing] = math.exp(-float(nats(torch.tensor([[*before, *after]]))[0, len(before) :].sum()))
+    return found
 
 
 @pytest.mark.parametrize(("asked", "kind"), [("颜色", COLOURS), ("水果", FRUITS)])
 def test_what_is_liked_is_of_the_kind_that_was_asked_for(ready, asked, kind):
-    """Every person is asked for both, though half of them were seen with one kind alone."""
-    prompts = [f"{who}喜欢的{asked}是" for who in PEOPLE]
-    known = {f"{thing}色。" if asked == "颜色" else f"{thing}。" for thing in kind}
-    assert set(said(ready, prompts, temperature=0.0)) <= known
-    drawn = said(ready, prompts * 8, temperature=0.5)
-    assert sum(text in known for text in drawn) >= 0.9 * len(drawn)
-    assert len(set(drawn) & known) >= 3, "not the same thing for everybody"
-    unseen = {prompt + text for prompt, text in zip(prompts * 8, drawn, strict=True) if text in known} - {*SENTENCES, *HELD_OUT}
-    assert len(unseen) >= 8
+    """Every person is asked for both, though half of them were seen with one kind alone.
+
+    The bounds are on how likely all twelve things are held, which no single draw decides. Over five seeds the weakest prompt of all gave
+    0.65 of it to things of the right kind, the mean of a seed was 0.77 to 0.94, and the likeliest words were right for everybody.
+    """
+    right = []
+    for who in PEOPLE:
+        found = chances(ready, f"{who}喜欢的{asked}是")
+        right.append(sum(found[thing] for thing in kind) / sum(found.values()))
+        assert sum(found.values()) > 0.5, "one of them is said, and the sentence ends"
+        assert sum(found[thing] > 0.01 for thing in kind) >= 3, "in combinations that were never seen, too"
+    assert min(right) > 0.5
+    assert mean(right) > 0.7
+
+
+def test_the_likeliest_words_are_right_for_everybody(ready):
+    for asked, things in (("颜色", {f"{colour}色。" for colour in COLOURS}), ("水果", {f"{fruit}。" for fruit in FRUITS})):
+        follow = Following(ready, Given(), {"temperature": 0.0}, seed=0)
+        prompts = [Passage(text=f"{who}喜欢的{asked}是") for who in PEOPLE]
+        assert set(follow(prompts, rows=range(len(prompts)), most=6, greedy=False)) <= things
 
 
 def test_the_model_says_how_little_it_expected_a_fruit_for_a_colour(ready):
