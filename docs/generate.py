@@ -57,7 +57,7 @@ SPECS = {
     ),
     "Data": ("ImportOptions", "SnapshotSpec", "CheckPolicy", "Fractions", "Sample", "Passage", "Turn"),
     "Codecs and augmentation": ("ImageOptions", "TextOptions", "LabelOptions", "NumbersOptions", "LatentState", "AugmentSpec"),
-    "Measuring": ("EvaluatingOptions", "EvaluationOptions", "TextMeasuring", "JudgeOptions", "OriginalityOptions", "NetworkOptions"),
+    "Measuring": ("EvaluatingOptions", "EvaluationOptions", "TextMeasuring", "JudgeOptions", "OriginalityOptions", "OriginalityVerdict", "TextVerdict", "NetworkOptions"),
 }
 """The specs that a user may write or read, by subject."""
 
