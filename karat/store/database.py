@@ -27,12 +27,12 @@ class Database:
 
     def __init__(self, url: str | Path) -> None:
         where = _read(url)
-        self.place = str(url) if isinstance(url, Path) else where.render_as_string(hide_password=True)
+        self.place = str(url) if isinstance(url, Path) else f"the database {where.database or ''} on {where.host or 'this machine'}"
         self._engine = _engine(where)
         self._own = self._engine.dialect.name == "sqlite"
         event.listen(self._engine, "connect", _remember_process)
         event.listen(self._engine, "checkout", _refuse_other_process)
-        event.listen(self._engine, "connect", _set_up_sqlite if self._own else _set_up_postgres)
+        event.listen(self._engine, "connect", _set_up_sqlite if self._own else _check_postgres)
         if self._own:
             event.listen(self._engine, "begin", _begin_sqlite)
         apart: dict[str, Any] = {} if self._own else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -104,9 +104,10 @@ def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         return create_engine(url)
     usual = {"connect_timeout": CONNECTING_SECONDS, "application_name": "karat", "client_encoding": "utf8"}
+    usual["options"] = f"{url.query.get('options', '')} -c lock_timeout={BUSY_MILLISECONDS}"
     try:
         # A connection that died with the database's server is replaced by a new one before it is used.
-        return create_engine(url, pool_pre_ping=True, connect_args={key: value for key, value in usual.items() if key not in url.query})
+        return create_engine(url, pool_pre_ping=True, connect_args={**usual, **url.difference_update_query(["options"]).query})
     except ImportError:
         raise StoreError("Records in PostgreSQL need psycopg, which is missing.", repair="pip install 'karat[postgres]'") from None
 
@@ -130,14 +131,12 @@ def _set_up_sqlite(connection: Any, record: Any) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
 
 
-def _set_up_postgres(connection: Any, record: Any) -> None:
+def _check_postgres(connection: Any, record: Any) -> None:
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         connection.close()
         repair = "Make one for it: createdb --encoding UTF8 --template template0 NAME."
         raise StoreError(f"The database keeps its texts as {encoding}, which cannot hold all that Karat writes.", repair=repair)
-    connection.execute(f"SET lock_timeout = {BUSY_MILLISECONDS}")
-    connection.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -174,6 +173,7 @@ _SAYINGS = (
     ("too many clients", "The database takes no more connections", "Raise its max_connections, or let fewer workers run."),
     ("connection slots", "The database takes no more connections", "Raise its max_connections, or let fewer workers run."),
     ("index row", "A name is too long for the records", "Shorten the name: 2,000 bytes are never too many."),
+    ("starting up", "The database is starting", "Try again in a moment."),
     ("connection", "The database cannot be reached", "Start it, and check host and port in the store's store.yaml."),
     ("resolve host", "The database cannot be reached", "Check host and port in the store's store.yaml."),
 )
