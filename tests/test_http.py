@@ -544,12 +544,14 @@ def test_the_house_keeps_to_its_policy(web: httpx.Client) -> None:
             ("/v1/completions", {"model": "plain:live"}),
             ("/v1/chat/completions", {"model": "talk:live", "messages": ASK}),
             ("/api/jobs", {"kind": "write", "spec": {"release": "plain:live", "prompts": [{"text": "a"}]}}),
+            ("/api/jobs", {"kind": "generate", "spec": {"release": "shapes:live", "previews": 2}}),
         ):
             refused = web.post(path, json=body)
             assert (refused.status_code, shape_of(refused)["code"]) == (403, "policy"), path
         job = web.post("/api/jobs", json={"kind": "generate", "spec": {"release": "shapes:live", "request": {"sampling": {"steps": 2}}}})
         made = ended(web, job.json()["job"]["id"])["result"]["assets"][0]["asset"]
         assert web.get(f"/api/assets/{made}/file").status_code == 403
+        assert web.get(f"/api/assets/{made}/file", headers=reviewer).status_code == 200, "who reviews must see it"
         assert web.post("/api/verdicts", json={"assets": [made], "judgement": "accept"}, headers=reviewer).status_code == 201
         assert web.get(f"/api/assets/{made}/file").status_code == 200
         assert web.put("/api/policy", json={"original": True}).status_code == 200

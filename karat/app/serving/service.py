@@ -138,7 +138,7 @@ class Service:
         kind, scope = next((kind, scope) for kind, (each, scope) in ASKED.items() if isinstance(spec, each))
         caller.need(scope)
         if leaves:
-            unfinished = isinstance(spec, Drawing) and spec.previews > 0
+            unfinished = isinstance(spec, Drawing) and (spec.previews > 0 or not spec.keeps)
             await asyncio.to_thread(check_answer, self.store, unfinished=unfinished)
         if webhook is not None:
             await asyncio.to_thread(self.webhooks.check, webhook)

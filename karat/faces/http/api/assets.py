@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from karat.app import assets, chain
 from karat.app.policy import given_out
 from karat.faces.http.api.pages import Before, Limit
-from karat.faces.http.auth import Creator, Serving
+from karat.faces.http.auth import Creator, Serving, Viewer
 
 router = APIRouter(prefix="/api/assets", tags=["assets"])
 PLAIN = {
@@ -37,7 +37,7 @@ async def search(
 
 
 @router.get("/{id}")
-async def one(id: str, service: Serving, caller: Creator) -> assets.AssetLine:
+async def one(id: str, service: Serving, caller: Viewer) -> assets.AssetLine:
     """Give an asset with all that was asked for it."""
     return await asyncio.to_thread(assets.asset, service.store, id)
 
@@ -50,7 +50,7 @@ async def origin(id: str, service: Serving, caller: Creator) -> dict[str, tuple[
 
 
 @router.get("/{id}/file", response_class=Response)
-async def file(id: str, service: Serving, caller: Creator) -> Response:
-    """Give an asset's file, if the house lets it go."""
-    content, media_type = await asyncio.to_thread(given_out, service.store, id)
+async def file(id: str, service: Serving, caller: Viewer) -> Response:
+    """Give an asset's file, if the house lets it go; reviewers see what is yet to be accepted."""
+    content, media_type = await asyncio.to_thread(given_out, service.store, id, to_reviewer="review" in caller.scopes)
     return Response(content, media_type=media_type, headers=PLAIN)

@@ -30,7 +30,8 @@ class JobRequest(Spec):
 @router.post("", status_code=202)
 async def submit(body: JobRequest, service: Serving, caller: Anyone, repeat: Repeatable) -> JobView:
     """Accept a job and give its id at once. The same idempotency key is the same job."""
-    said = body.kind == "write"  # texts stand in the result
+    shown = body.kind == "generate" and (body.spec.get("keeps", True) is not True or bool(body.spec.get("previews")))
+    said = body.kind == "write" or shown  # texts and pictures that are not kept stand in the result, unfinished ones in the events
     job = await service.ask(caller, body.kind, body.spec, once=repeat.key, webhook=body.webhook, leaves=said)
     return await service.view(job)
 
