@@ -95,6 +95,33 @@ def test_a_picture_is_painted_on_and_comes_out_beside_itself(address: str, tmp_p
         page.get_by_text("no transparency").wait_for()
 
 
+def test_dials_move_a_picture_and_a_walk_is_taken_along(address: str, tmp_path: Path) -> None:
+    with browsing() as page:
+        page.goto(f"{address}/create")
+        press(page, "Explore")
+        shown = page.get_by_alt_text("The picture where the dials are")
+        shown.wait_for()
+        before = shown.get_attribute("src")
+        dial = page.get_by_role("slider", name="Direction 1")
+        box = dial.bounding_box()
+        page.mouse.click(box["x"] + box["width"] * 5 / 6, box["y"] + box["height"] / 2)
+        page.wait_for_function("before => document.querySelector('.big img')?.src !== before", arg=before)
+        page.locator(".big img").wait_for()
+        press(page, "Keep this picture")
+        page.locator("a.tile").first.wait_for()
+        store = open_store(tmp_path / "store")
+        kept = store.find("asset")[0].spec
+        store.close()
+        assert kept["moves"] == [2.0]
+        page.get_by_label("To the seed").fill("5")
+        press(page, "Walk")
+        page.locator("a.tile").nth(7).wait_for()
+        for name, start in (("Download as a GIF", b"GIF8"), ("Download as a strip", b"\x89PNG")):
+            with page.expect_download() as taken:
+                press(page, name)
+            assert Path(taken.value.path()).read_bytes().startswith(start)
+
+
 @pytest.mark.slow
 def test_texts_are_seen_while_they_are_written_and_stop(chain: Path, tmp_path: Path) -> None:
     shutil.copytree(chain / "store", tmp_path / "store", symlinks=True)

@@ -10,6 +10,7 @@ from karat.faces.studio import parts
 from karat.faces.studio.asking import Asking
 from karat.faces.studio.create_pictures import Drawing
 from karat.faces.studio.create_texts import Talking
+from karat.faces.studio.exploring import Exploring
 from karat.faces.studio.painting import Painting
 from karat.faces.studio.parts import block, heading
 from karat.faces.studio.visit import Visit
@@ -59,7 +60,8 @@ async def build(visit: Visit) -> None:
         draw(way)
 
     release.on_value_change(lambda: offered())
-    offered(visit("Edit a picture") if "picture" in start.get("request", {}) else "")
+    request = start.get("request", {})
+    offered(visit("Edit a picture") if "picture" in request else visit("Explore") if "moves" in request else "")
 
 
 def _ways(visit: Visit, offer: Offer) -> dict[str, type[Asking]]:
@@ -69,6 +71,8 @@ def _ways(visit: Visit, offer: Offer) -> dict[str, type[Asking]]:
     ways: dict[str, type[Asking]] = {visit("New"): Drawing}
     if offer.varies:
         ways[visit("Edit a picture")] = Painting
+    if offer.explores:
+        ways[visit("Explore")] = Exploring
     return ways
 
 

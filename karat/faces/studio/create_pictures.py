@@ -82,6 +82,7 @@ class Coming:
         self.asking, self.visit = asking, asking.visit
         self.bar = ui.linear_progress(0, show_value=False).props(f'aria-label="{self.visit("Progress")}"')
         self.place = parts.wall(side=side)
+        self.made: list[str] = []
 
     async def make(self, request: dict[str, Any]) -> bool:
         """Ask for pictures and show them; say whether they were made, and not stopped."""
@@ -107,6 +108,7 @@ class Coming:
         self.place.clear()
         with self.place:
             for made in result["assets"]:
+                self.made.append(made["asset"])
                 words = self.visit("Asset {n}", n=made["index"])
                 tile = parts.tile(f"/studio/assets/{made['asset']}/thumb", words, address("/gallery", asset=made["asset"]))
                 if made["copied"]:
