@@ -92,11 +92,13 @@ def key(
     listed: Annotated[bool, typer.Option("--list", help="List all keys.")] = False,
 ) -> None:
     """Make a key for the server, or end one. A key is shown once."""
+    from karat.app.costs import prices
     from karat.app.keys import Keyring
     from karat.words.errors import SpecError
 
     face = face_of(context)
-    ring = Keyring(face.store())
+    store = face.store()
+    ring = Keyring(store)
     if revoke:
         ended = ring.revoke(revoke)
         face.tell(ended, [f"The key {ended.id} has ended."])
@@ -105,6 +107,8 @@ def key(
         scopes = scope or ["generate"]
         made = ring.rotate(rotate) if rotate else ring.make(name or "", scopes, seconds=seconds, per_minute=per_minute, budget=budget)
         face.tell(made, [f"Key {made.key.id} for {made.key.name}, shown this once:", made.secret])
+        if budget is not None and not prices(store).device_hour:
+            face.say("Note: nothing costs anything yet, so the budget bounds nothing. Declare prices: karat prices --device-hour 0.9")
     elif listed:
         keys = ring.all()
         rows = [["KEY", "NAME", "SCOPES"], *([each.id, each.name, ", ".join(each.scopes)] for each in keys if each.revoked is None)]
