@@ -58,7 +58,16 @@ SPECS = {
     "Data": ("ImportOptions", "SnapshotSpec", "CheckPolicy", "Fractions", "Sample", "Passage", "Turn"),
     "Codecs and augmentation": ("ImageOptions", "TextOptions", "LabelOptions", "NumbersOptions", "LatentState", "AugmentSpec"),
     "The house": ("Policy", "Prices", "Verdict", "Gold"),
-    "Measuring": ("EvaluatingOptions", "EvaluationOptions", "TextMeasuring", "JudgeOptions", "OriginalityOptions", "OriginalityVerdict", "TextVerdict", "NetworkOptions"),
+    "Measuring": (
+        "EvaluatingOptions",
+        "EvaluationOptions",
+        "TextMeasuring",
+        "JudgeOptions",
+        "OriginalityOptions",
+        "OriginalityVerdict",
+        "TextVerdict",
+        "NetworkOptions",
+    ),
 }
 """The specs that a user may write or read, by subject."""
 
