@@ -121,9 +121,10 @@ class Desk:
         raise AssertionError("events end with the job")
 
     async def cancel(self, id: str) -> Job:
-        """Stop a job: at once if it waits, at its next step if it runs."""
-        job = await asyncio.to_thread(self.store.queue.cancel, id)
+        """Stop a job: at once if it waits, at its next step if it runs. Its worker is told before the disk is, which takes longer."""
         self._listener.tell({"stop": id})
+        job = await asyncio.to_thread(self.store.queue.cancel, id)
+        self._listener.tell({"stop": id})  # for a worker that has taken it meanwhile
         self._heard(id, {"kind": "ended"} if job.state in ENDED else {"kind": "cancelling"})
         return job
 
