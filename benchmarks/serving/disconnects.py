@@ -29,7 +29,7 @@ def main() -> None:
         put(store, pictures(), "pictures:live")
         (key,) = keys(store)
         text = {"model": "texts:live", "prompt": "hello", "max_tokens": 230}
-        picture = {"model": "pictures:live", "prompt": "star", "steps": 400}
+        picture = {"model": "pictures:live", "prompt": "star", "steps": 100}
         kinds = {
             "text, streamed": Ask(path="/v1/completions", key=key, body=payload(**text, stream=True)),
             "text, waited for": Ask(path="/v1/completions", key=key, body=payload(**text)),

@@ -10,7 +10,7 @@ import random
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from load import Ask, Plan, drive, quantile, rate
+from load import Ask, drive, quantile, rate
 from recording import asked
 from servers import karat, keys
 from sqlalchemy import insert
@@ -43,7 +43,7 @@ def main() -> None:
         with karat(Path(folder), "--workers", "0") as server:
             for name, query in SEARCHES.items():
                 ask = Ask(method="GET", path=f"/api/assets?{query.format(release=release)}", key=key)
-                answers = drive(Plan(host=server.host, port=server.port, asks=(ask,), seconds=options.seconds, clients=1))
+                answers = drive(server.plan([ask], options.seconds, clients=1))
                 times = [1000 * answer.seconds for answer in answers]
                 figures = {"first ms": times[0], "p50 ms": quantile(times, 0.5), "p95 ms": quantile(times, 0.95), "a second": rate(answers)}
                 results.add(name, f"{options.assets:,} assets", figures)

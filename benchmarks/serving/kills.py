@@ -37,7 +37,7 @@ def main() -> None:
     options, results = asked("kills", __doc__, kills=20)
     with TemporaryDirectory() as folder:
         store = Path(folder)
-        put(store, pictures(), "pictures:live")
+        put(store, pictures(size=8, width=16), "pictures:live")
         trial = Trial(store)
         began = time.monotonic()
         clients = [threading.Thread(target=trial.ask, args=(number,), daemon=True) for number in range(CLIENTS)]

@@ -10,7 +10,8 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from pydantic import BaseModel
@@ -79,6 +80,24 @@ def rate(answers: Sequence[Answer]) -> float:
     if refused := [answer for answer in answers if answer.status != 200]:
         raise RuntimeError(f"Not all was answered: {refused[:2]}")
     return len(answers) / (max(answer.ended for answer in answers) - min(answer.due for answer in answers))
+
+
+def in_rounds(plans: Mapping[str, Plan], clients: Sequence[int], rounds: int) -> dict[tuple[str, int], dict[str, float]]:
+    """Let all contenders answer each number of clients, round after round; give the median answers a second and p95 of each.
+
+    What else the machine does then hits all of them alike.
+    """
+    speeds: dict[tuple[str, int], list[float]] = {}
+    slowest: dict[tuple[str, int], list[float]] = {}
+    for plan in plans.values():
+        drive(plan.model_copy(update={"clients": 1}))  # warms up
+    for number in range(1, rounds + 1):
+        for each in clients:
+            for name, plan in plans.items():
+                answers = drive(plan.model_copy(update={"clients": each, "first": number << 16}))
+                speeds.setdefault((name, each), []).append(rate(answers))
+                slowest.setdefault((name, each), []).append(quantile([answer.seconds for answer in answers], 0.95))
+    return {key: {"a second": median(speeds[key]), "p95 s": median(slowest[key])} for key in speeds}
 
 
 class Connections:

@@ -24,10 +24,10 @@ MIB = 1 << 20
 
 def main() -> None:
     """Find what the server can serve, then ask for five times as much."""
-    options, results = asked("overload", __doc__, seconds=120.0, unequal=30.0, times=5.0, steps=8)
+    options, results = asked("overload", __doc__, seconds=120.0, unequal=30.0, times=5.0, steps=4)
     with TemporaryDirectory() as folder:
         store = Path(folder)
-        put(store, pictures(), "pictures:live")
+        put(store, pictures(size=8, width=16), "pictures:live")
         body = payload(model="pictures:live", prompt="star", seed="{n}", steps=options.steps)
         asks = [Ask(path="/v1/images/generations", key=key, body=body) for key in keys(store, KEYS)]
         with karat(store) as server:
@@ -35,8 +35,7 @@ def main() -> None:
             hasty = [asks[0], *(each for ask in asks[1:] for each in (ask, asks[0]))][:-1]
             kinds = (("equal keys", asks, options.seconds), ("one key asks for half of all", hasty, options.unequal))
             for number, (data, some, seconds) in enumerate(kinds, 1):
-                asked_for = {"asks": tuple(some), "seconds": seconds, "rate": options.times * most, "first": number << 24}
-                plan = Plan(host=server.host, port=server.port, **asked_for)
+                plan = server.plan(some, seconds, rate=options.times * most, first=number << 24)
                 with watched(server) as sizes:
                     answers = drive(plan)
                 tell(results, data, plan, answers, sizes, most)
@@ -46,8 +45,7 @@ def capacity(server: Server, asks: Sequence[Ask]) -> float:
     """Give the requests a second that are served when 32 clients always wait."""
     rates = []
     for first in (0, 1 << 20):  # the first time warms up
-        plan = Plan(host=server.host, port=server.port, asks=tuple(asks), seconds=6, clients=32, first=first)
-        rates.append(rate(drive(plan)))
+        rates.append(rate(drive(server.plan(asks, 6, clients=32, first=first))))
     return rates[1]
 
 

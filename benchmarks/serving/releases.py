@@ -1,6 +1,6 @@
 """Releases for the benchmarks of serving: weights drawn by chance, since speed does not depend on what they say; made in a moment.
 
-`texts` is a language model of 11 M parameters that never ends a text, `pictures` a flow that makes 16×16 pixels under a label.
+`texts` is a language model of 11 M parameters that never ends a text, `pictures` a flow that makes small pictures under a label.
 """
 
 from pathlib import Path

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from load import Ask
+from load import Ask, Plan
 
 from karat.app.chain import open_store
 from karat.app.keys import Keyring
@@ -48,6 +48,10 @@ class Server:
             return answer.status, json.loads(answer.read())
         finally:
             connection.close()
+
+    def plan(self, asks: Sequence[Ask], seconds: float, **more: Any) -> Plan:
+        """Give a plan of load on this server."""
+        return Plan(host=self.host, port=self.port, asks=tuple(asks), seconds=seconds, **more)
 
     @property
     def workers(self) -> list[psutil.Process]:

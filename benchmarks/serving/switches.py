@@ -23,10 +23,10 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         store = Path(folder)
         put(store, texts(), "texts:live")
-        put(store, pictures(width=96), "pictures:live")
+        put(store, pictures(), "pictures:live")
         (key,) = keys(store)
         text = payload(model="texts:live", prompt="hello", max_tokens=4, seed="{n}")
-        picture = payload(model="pictures:live", prompt="star", steps=2, seed="{n}")
+        picture = payload(model="pictures:live", prompt="star", steps=1, seed="{n}")
         asks = [Ask(path="/v1/completions", key=key, body=text), Ask(path="/v1/images/generations", key=key, body=picture)]
         with karat(store, "--memory", "90") as server:
             sizes, served = list[float](), list[float]()
