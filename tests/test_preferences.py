@@ -283,6 +283,7 @@ def test_what_does_not_go_together_is_refused(world, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_taste_comes_through_and_random_verdicts_do_not(tmp_path, monkeypatch):
     """The bounds are those that the benchmark's page states."""
     monkeypatch.syspath_prepend(Path(__file__).parent.parent / "benchmarks")

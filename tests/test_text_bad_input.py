@@ -89,6 +89,7 @@ def test_a_line_without_end_is_passed_over_in_a_table_and_cut_in_a_text(shell: S
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", ["line.txt", "line.jsonl"])
 def test_a_gigabyte_in_one_line_needs_little_memory(tmp_path: Path, name: str) -> None:
     with (tmp_path / name).open("wb") as file:
