@@ -1,6 +1,6 @@
 """A plain FastAPI server around transformers.generate: each request in a thread of its own, or with --alone one after the other.
 
-python transformers_server.py --port PORT --model FOLDER [--threads 2] [--alone]
+python transformers_server.py --port PORT --model FOLDER [--threads 1] [--alone]
 """
 
 import argparse
@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--alone", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)

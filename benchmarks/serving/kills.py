@@ -6,6 +6,7 @@ One worker belongs to the server, two are started apart; each dies while it hold
 are told that their job was accepted, each time with the same idempotency key, and every job makes two pictures from seeds of its own.
 """
 
+import os
 import random
 import signal
 import subprocess
@@ -142,12 +143,12 @@ class Trial:
         return alive
 
     def _server(self) -> Server:
-        return start_karat(self.folder, "--workers", "1", threads=1, port=self.port)
+        return start_karat(self.folder, "--workers", "1", port=self.port)
 
     def _worker(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "karat.faces.cli", "--store", str(self.folder), "worker"]
         with (self.folder / "server.log").open("ab") as file:
-            return subprocess.Popen(command, stdout=file, stderr=file)
+            return subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def main() -> None:
         own = keys(store, KEYS)
         bare, lit = (running.enter_context(peer(program, store)) for program in ("bare_fastapi.py", "litserve_identity.py"))
         server = running.enter_context(karat(store, "--workers", "0"))
-        running.callback(end, worker_program(store, Path(__file__).parent / "workers" / "idle.py", threads=1))
+        running.callback(end, worker_program(store, Path(__file__).parent / "workers" / "idle.py"))
         contenders = {
             ("list", "bare FastAPI"): (bare, [Ask(method="GET", path="/v1/models")]),
             ("list", "karat"): (server, [Ask(method="GET", path="/v1/models", key=key) for key in own]),

@@ -24,7 +24,15 @@ class Results:
         """Print what was measured of a contender and record it, with what else is to be known about it."""
         print(f"{data}: {contender}: " + ", ".join(f"{name} {_figure(value)}" for name, value in scores.items()), flush=True)
         if self.kept:
-            row = {"what": f"server {self.what}", "data": data, "contender": contender, "scores": scores, "about": about or {}, **machine()}
+            row = {
+                "what": f"server {self.what}",
+                "data": data,
+                "contender": contender,
+                "scores": scores,
+                "about": about or {},
+                **machine(),
+                "threads": 1,
+            }
             record(BENCHMARKS / "results" / f"server-{self.what}.json", row, key=("data", "contender"))
 
 

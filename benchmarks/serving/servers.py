@@ -1,4 +1,7 @@
-"""Servers for the benchmarks: Karat's, with workers, and the peers', each a process of its own on a free port of this machine."""
+"""Servers for the benchmarks: Karat's, with workers, and the peers', each a process of its own on a free port of this machine.
+
+Workers compute with one thread, as they do unless they are told otherwise, and so do the peers.
+"""
 
 import json
 import os
@@ -63,19 +66,19 @@ def resident(process: int) -> int:
 
 
 @contextmanager
-def karat(store: Path, *options: str, threads: int = 2, studio: bool = False) -> Iterator[Server]:
+def karat(store: Path, *options: str, studio: bool = False) -> Iterator[Server]:
     """Run Karat's server on a store with one worker, unless the options say otherwise."""
-    server = start_karat(store, *options, threads=threads, studio=studio)
+    server = start_karat(store, *options, studio=studio)
     try:
         yield server
     finally:
         end(server.process)
 
 
-def start_karat(store: Path, *options: str, threads: int = 2, studio: bool = False, port: int = 0) -> Server:
+def start_karat(store: Path, *options: str, studio: bool = False, port: int = 0) -> Server:
     """Start Karat's server, and wait until it is ready."""
     listening = port or free_port()
-    words = ["serve", "--port", str(listening), "--threads", str(threads), "--studio" if studio else "--no-studio", *options]
+    words = ["serve", "--port", str(listening), "--studio" if studio else "--no-studio", *options]
     return started([sys.executable, "-m", "karat.faces.cli", "--store", str(store), *words], listening, store, "/health/ready")
 
 
@@ -135,9 +138,9 @@ def keys(store: Path, count: int = 1, *scopes: str) -> list[str]:
     return [ring.make(f"benchmark {number}", scopes or ("generate",)).secret for number in range(count)]
 
 
-def worker_program(store: Path, program: Path, *words: str, threads: int = 2) -> subprocess.Popen[bytes]:
+def worker_program(store: Path, program: Path, *words: str) -> subprocess.Popen[bytes]:
     """Start a worker of the benchmarks' own, in which something is measured or changed."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     with (store / "server.log").open("ab") as file:
         return subprocess.Popen([sys.executable, str(program), str(store), *words], stdout=file, stderr=file, env=environment)
 

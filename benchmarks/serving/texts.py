@@ -2,7 +2,7 @@
 
     python benchmarks/serving/texts.py
 
-The same weights, prompts and number of likeliest tokens, two threads for each. The peer is run as such servers usually are, each request in
+The same weights, prompts and number of likeliest tokens, one thread for each. The peer is run as such servers usually are, each request in
 a thread, and with a lock, one after the other; the better of the two is what Karat is compared with. Karat also keeps each text.
 """
 
