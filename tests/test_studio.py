@@ -201,7 +201,7 @@ def test_the_policy_is_declared_and_kept_to(served: Served, store: Store) -> Non
         assert Path(taken.value.path()).read_bytes() == store.read(store.get(asset).made or "")
         _open(page, served.address, "/admin")
         page.get_by_role("switch", name="Files leave only after reviewers have accepted them").click()
-        page.get_by_role("button", name="Let it hold").click()
+        page.get_by_role("button", name="Declare").click()
         page.get_by_role("cell", name="no → yes").wait_for()
         _open(page, served.address, f"/gallery?asset={asset}")
         page.get_by_role("button", name="Download").click()

@@ -112,7 +112,6 @@ HOUSE = {
     "Licences that a release may have; all, if none is named": "发布允许的许可证；不填则不限",
     "Days for which calls are kept; for good if empty": "调用记录保留天数；不填则一直保留",
     "Days for which uploads that nobody imported are kept": "未导入的上传文件保留天数",
-    "Let it hold": "生效",
     "What was changed": "变更记录",
     "yes": "是",
     "no": "否",

@@ -47,7 +47,7 @@ async def show_policy(visit: Visit) -> None:
             visit.note("policy")
             ui.navigate.reload()
 
-        parts.plain(visit("Let it hold"), declare)
+        parts.plain(visit("Declare"), declare)
         lines = [
             [f"{parts.day(each.at)} {each.by}", visit(NAMES[each.name]), f"{_told(visit, each.before)} → {_told(visit, each.after)}"]
             for each in await visit.of(policy_history)

@@ -213,12 +213,15 @@ async def _together(visit: Visit, releases: dict[str, str]) -> None:
     """Say what all reviewers say together: agreement, preferences and, to administrators, how they judged the gold items."""
     with block("half"):
         with section(visit("Agreement between reviewers")):
+            missing = []
             for words, of in AGREED.items():
                 try:
                     found = await visit.of(of)
                     parts.figure(f"{found.alpha:.2f}", visit(words, low=f"{found.low:.2f}", high=f"{found.high:.2f}", n=found.units))
                 except KaratError as error:
-                    tag("p", wrong(error, chinese=is_chinese())[0], "soft small")
+                    missing.append(wrong(error, chinese=is_chinese())[0])
+            if len(missing) == len(AGREED):
+                tag("p", missing[0], "soft small")
         with section(visit("Preference")):
             try:
                 standing = await visit.of(preferred)
