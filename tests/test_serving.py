@@ -16,8 +16,10 @@ from shell import Shell
 
 from karat.app.serving import pulse
 from karat.app.serving.asking import Drawing
+from karat.app.serving.catalog import DIALS, FILLS
 from karat.app.serving.desk import Desk, FullError, TooManyError
 from karat.app.serving.worker import Worker
+from karat.learning.families.family import families
 from karat.store.queue import Job, Submission
 from karat.store.store import Store
 from karat.work.requests import Request
@@ -58,6 +60,12 @@ async def at_desk(store: Store, *submissions: Submission, **bounds: int) -> list
         return list(await asyncio.gather(*(desk.ended(job.id) for job in accepted)))
     finally:
         await desk.close()
+
+
+def test_the_dials_that_are_offered_are_those_of_the_families() -> None:
+    own = {kind: tuple(name for name in ("steps", "guidance") if name in each.Sampling.model_fields) for kind, each in families.items()}
+    assert {kind: DIALS.get(kind, ()) for kind in families} == own
+    assert set(FILLS) == {kind for kind, each in families.items() if hasattr(each, "fill")}
 
 
 def test_what_a_job_is_computed_with_changes_nothing(store: Store, worker: Worker) -> None:

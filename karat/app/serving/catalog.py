@@ -16,6 +16,14 @@ WRITES = ("autoregressive", "pretrained")
 """The families that write token by token."""
 FILLS = ("diffusion", "masked")
 """The families that make parts of values anew."""
+DIALS = {
+    "diffusion": ("steps", "guidance"),
+    "vae": ("steps", "guidance"),
+    "autoencoder": ("steps", "guidance"),
+    "masked": ("steps", "guidance"),
+    "autoregressive": ("guidance",),
+}
+"""The dials of a family's sampling that a person is shown."""
 MOVES = ("diffusion", "vae", "gan")
 """The families that start from normal noise."""
 TEXTS = ("text", "pretrained-text")
@@ -32,7 +40,7 @@ class Offer(Spec):
     """A release as a server offers it. `given` says what it can be told, by name; `names` the values that a label may have.
 
     `varies`: it varies pictures that it is given; `paints`: it makes a masked part of one anew; `explores`: it starts from noise that can
-    be moved, so there are walks between its pictures, and directions in which they differ.
+    be moved, so there are walks between its pictures, and directions in which they differ. `dials`: which of steps and guidance it has.
     """
 
     id: str
@@ -49,6 +57,7 @@ class Offer(Spec):
     varies: bool = False
     paints: bool = False
     explores: bool = False
+    dials: tuple[str, ...] = ()
 
 
 class Named(Spec):
@@ -114,6 +123,7 @@ def _read(record: Record, spec: dict[str, Any]) -> Offer:
         writes=writes,
         answers=writes and is_text and talks,
         varies=varies,
+        dials=DIALS.get(family, ()),
         explores=made["kind"] == "image" and family in MOVES,
         paints=varies and len(spec["model"]["space"]["shape"]) == 2,
     )

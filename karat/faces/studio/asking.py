@@ -21,6 +21,11 @@ class Asking:
         self.fields: dict[str, Any] = {}
         self.jobs: list[str] = []
 
+    @property
+    def guided(self) -> bool:
+        """Whether there is something that the release can be kept closer to."""
+        return bool(self.offer.given) and "guidance" in self.offer.dials
+
     def show(self, known: dict[str, Any]) -> None:
         """Lay out the form and the canvas, with the settings that are known."""
         raise NotImplementedError

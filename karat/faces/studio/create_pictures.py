@@ -27,14 +27,16 @@ class Drawing(Asking):
         sampling = known.get("sampling", {})
         self.first = known.get("first", 0)
         self.count = slider(visit("How many"), (1, MOST, 1), known.get("count", 8))
-        words = visit("Guidance: how closely it keeps to what it is told")
-        self.guidance = slider(words, (0, 6, 0.1), sampling.get("guidance", 1.0))
-        self.sweep = ui.checkbox(visit("Lay several strengths of guidance beside each other")).props("dense")
-        self.sweep.set_visibility(bool(self.offer.given))
-        with ui.expansion(visit("More")).props("dense"):
+        with block("stack") as guiding:
+            words = visit("Guidance: how closely it keeps to what it is told")
+            self.guidance = slider(words, (0, 6, 0.1), sampling.get("guidance", 1.0))
+            self.sweep = ui.checkbox(visit("Lay several strengths of guidance beside each other")).props("dense")
+        guiding.set_visibility(self.guided)
+        with ui.expansion(visit("More")).props("dense") as more:
             self.steps = ui.number(visit("Steps"), value=sampling.get("steps"), min=1, max=500, precision=0).props(
                 "outlined dense clearable"
             )
+        more.set_visibility("steps" in self.offer.dials)
         with block("line"):
             self.buttons(visit("Create"), self.make)
         with self.canvas:
@@ -53,7 +55,7 @@ class Drawing(Asking):
 
     def sampling(self, guidance: float) -> dict[str, Any]:
         steps = {} if not self.steps.value else {"steps": int(self.steps.value)}
-        return {**steps, **({"guidance": guidance} if self.offer.given and guidance != 1.0 else {})}
+        return {**steps, **({"guidance": guidance} if self.guided and guidance != 1.0 else {})}
 
     async def make(self) -> None:
         self.canvas.clear()

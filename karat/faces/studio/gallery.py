@@ -119,6 +119,10 @@ async def _one(visit: Visit, told: Story) -> None:
             with section(visit("Settings")):
                 rows = [(visit(name), str(value)) for name, value in request.get("given", {}).items()]
                 rows += [(visit("Seed"), str(request.get("seed"))), (visit("Index"), str(request.get("first")))]
+                if "to" in request:
+                    rows.append((visit("To the seed"), str(request["to"])))
+                if "strength" in request:
+                    rows.append((visit("How much of it is lost"), f"{request['strength']:g}"))
                 rows += [(visit(name), str(value)) for name, value in request.get("sampling", {}).items()]
                 rows += [(visit("Made"), parts.day(line.at)), (visit("Asset"), line.id[:16])]
                 parts.facts(rows)

@@ -55,6 +55,9 @@ class Painting(Asking):
             self.board = block("stack")
             self.results = block("stack")
         self._board(known.get("picture"))
+        mask, easel = known.get("mask"), self.easel
+        if mask is not None and easel is not None:
+            ui.timer(0.5, lambda: easel.run_method("lay", parts.thumb(mask)), once=True)
 
     def _board(self, picture: str | None) -> None:
         """Show a picture to paint on, or ask for one."""
@@ -121,7 +124,7 @@ class Painting(Asking):
             return
         kept = await self.visit.of(self._kept, await self.easel.mask())
         sampling: dict[str, Any] = {"steps": int(self.steps.value)} if self.steps.value else {}
-        if self.offer.given and self.guidance.value != 1:
+        if self.guided and self.guidance.value != 1:
             sampling["guidance"] = float(self.guidance.value)
         own = {"count": int(self.count.value), "seed": int(self.seed.value or 0), "given": self.given(), "sampling": sampling}
         self.results.clear()
