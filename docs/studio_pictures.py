@@ -54,7 +54,8 @@ class Photographer:
 
     def walk(self) -> None:
         """Photograph every page in light and English; some in the dark, in Chinese, and on a phone."""
-        steps: list[Callable[[], None]] = [self.gallery, self.create, self.review, self.data, self.train, self.releases, self.value]
+        making = [self.gallery, self.create, self.paint, self.explore]
+        steps: list[Callable[[], None]] = [*making, self.review, self.data, self.train, self.releases, self.value]
         for step in steps:
             step()
         self.at("/admin")
@@ -86,6 +87,39 @@ class Photographer:
         page.get_by_role("main").get_by_role("button", name="Create").click()
         page.locator("a.tile").nth(39).wait_for()
         self.take("create")
+
+    def paint(self) -> None:
+        page = self.at("/gallery")
+        page.locator("a.tile").first.click()
+        page.get_by_role("button", name="Edit this picture").click()
+        sheet = page.get_by_label("The picture; paint what is to be made anew")
+        sheet.wait_for()
+        box = sheet.bounding_box()
+        page.mouse.move(box["x"] + 0.14 * box["width"], box["y"] + 0.62 * box["height"])
+        page.mouse.down()
+        for stroke in range(1, 7):
+            page.mouse.move(
+                box["x"] + (0.86 if stroke % 2 else 0.14) * box["width"], box["y"] + (0.6 + 0.06 * stroke) * box["height"], steps=9
+            )
+        page.mouse.up()
+        page.get_by_role("main").get_by_role("button", name="Make anew").click()
+        page.locator("a.tile").nth(3).wait_for()
+        self.take("paint")
+
+    def explore(self) -> None:
+        page = self.at("/create")
+        page.get_by_role("main").get_by_role("button", name="Explore").click()
+        picture = page.locator(".big img")
+        picture.wait_for()
+        for number, share in ((1, 0.7), (3, 0.3)):
+            before = picture.get_attribute("src")
+            box = page.get_by_role("slider", name=f"Direction {number}").bounding_box()
+            page.mouse.click(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+            page.wait_for_function("before => ![null, before].includes(document.querySelector('.big img')?.src)", arg=before)
+        page.get_by_label("To the seed").fill("11")
+        page.get_by_role("main").get_by_role("button", name="Walk").click()
+        page.locator("a.tile").nth(7).wait_for()
+        self.take("explore")
 
     def gallery(self) -> None:
         self.at("/gallery").locator("a.tile").nth(11).wait_for()
