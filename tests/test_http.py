@@ -544,7 +544,7 @@ def test_the_house_keeps_to_its_policy(web: httpx.Client) -> None:
             ("/v1/completions", {"model": "plain:live"}),
             ("/v1/chat/completions", {"model": "talk:live", "messages": ASK}),
             ("/api/jobs", {"kind": "write", "spec": {"release": "plain:live", "prompts": [{"text": "a"}]}}),
-            ("/api/jobs", {"kind": "generate", "spec": {"release": "shapes:live", "previews": 2}}),
+            ("/api/jobs", {"kind": "generate", "spec": {"release": "shapes:live", "request": {}, "previews": 2}}),
         ):
             refused = web.post(path, json=body)
             assert (refused.status_code, shape_of(refused)["code"]) == (403, "policy"), path
