@@ -20,10 +20,12 @@ STORED = {
     **{f"test_{name}": ("disk", "postgres s3") for name in ("costs", "http", "serving", "verdicts", "webhooks")},
 }
 """The files whose tests run again on stores that lie elsewhere, but for those marked `disk`."""
+CHOSEN = "KARAT_TEST_PLACE"
+"""The one place for the stores of all tests, as in `KARAT_TEST_PLACE="postgres s3" pytest tests`."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    places = STORED.get(metafunc.module.__name__, ())
+    places = (os.environ[CHOSEN],) if CHOSEN in os.environ else STORED.get(metafunc.module.__name__, ())
     if places and not metafunc.definition.get_closest_marker("disk"):
         metafunc.parametrize("place", places, indirect=True, scope="module")
 

@@ -102,6 +102,7 @@ def test_data_that_lacks_what_is_asked_for(done: Shell) -> None:
     assert "No sample has a text" in done.refused("train", "shapes", "--given", "text", "--steps", 2, *TINY)
 
 
+@pytest.mark.disk
 def test_a_store_from_a_newer_version(done: Shell) -> None:
     with sqlite3.connect(done.store / "records.sqlite") as connection:
         connection.execute("update store_version set version = 999")
@@ -126,6 +127,7 @@ def test_damaged_blobs(done: Shell) -> None:
     assert not Path("new").exists()
 
 
+@pytest.mark.disk
 def test_a_lost_release_file(done: Shell) -> None:
     store = Store.open(done.store)
     release = store.find("release")[0].made

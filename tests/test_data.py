@@ -451,6 +451,7 @@ def test_a_picture_is_its_own_near_duplicate_in_any_form(tmp_path: Path, store: 
     assert [(sample.facts["width"], sample.facts["height"]) for sample in samples_of(store, source)] == [(64, 48), (64, 48)]
 
 
+@pytest.mark.disk
 def test_a_blob_that_was_deleted_is_kept_anew(tmp_path: Path, store: Store) -> None:
     write_pictures(tmp_path / "data", 3)
     source = imported(store, tmp_path / "data")
