@@ -10,7 +10,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -82,22 +82,26 @@ def rate(answers: Sequence[Answer]) -> float:
     return len(answers) / (max(answer.ended for answer in answers) - min(answer.due for answer in answers))
 
 
-def in_rounds(plans: Mapping[str, Plan], clients: Sequence[int], rounds: int) -> dict[tuple[str, int], dict[str, float]]:
-    """Let all contenders answer each number of clients, round after round; give the median answers a second and p95 of each.
+def in_rounds(
+    plans: Mapping[str, Plan], clients: Sequence[int], rounds: int, spent: Mapping[str, Callable[[], float]]
+) -> dict[tuple[str, int], dict[str, float]]:
+    """Let all contenders answer each number of clients, round after round; give the medians of answers a second, p95 and CPU time of each.
 
-    What else the machine does then hits all of them alike.
+    What else the machine does then hits all of them alike, though one with more threads gets more of a machine that is busy: hence the CPU
+    time, which `spent` gives of each, in seconds so far.
     """
-    speeds: dict[tuple[str, int], list[float]] = {}
-    slowest: dict[tuple[str, int], list[float]] = {}
+    found: dict[tuple[str, int], list[dict[str, float]]] = {}
     for plan in plans.values():
         drive(plan.model_copy(update={"clients": 1}))  # warms up
     for number in range(1, rounds + 1):
         for each in clients:
             for name, plan in plans.items():
+                before = spent[name]()
                 answers = drive(plan.model_copy(update={"clients": each, "first": number << 16}))
-                speeds.setdefault((name, each), []).append(rate(answers))
-                slowest.setdefault((name, each), []).append(quantile([answer.seconds for answer in answers], 0.95))
-    return {key: {"a second": median(speeds[key]), "p95 s": median(slowest[key])} for key in speeds}
+                slowest = quantile([answer.seconds for answer in answers], 0.95)
+                figures = {"a second": rate(answers), "p95 s": slowest, "CPU s": (spent[name]() - before) / len(answers)}
+                found.setdefault((name, each), []).append(figures)
+    return {key: {name: median(each[name] for each in some) for name in some[0]} for key, some in found.items()}
 
 
 class Connections:

@@ -31,7 +31,7 @@ def main() -> None:
         own = keys(store, KEYS)
         bare, lit = (running.enter_context(peer(program, store)) for program in ("bare_fastapi.py", "litserve_identity.py"))
         server = running.enter_context(karat(store, "--workers", "0"))
-        running.callback(end, worker_program(store, Path(__file__).parent / "workers" / "idle.py"))
+        running.callback(end, worker_program(server, store, "idle.py"))
         contenders = {
             ("list", "bare FastAPI"): (bare, [Ask(method="GET", path="/v1/models")]),
             ("list", "karat"): (server, [Ask(method="GET", path="/v1/models", key=key) for key in own]),
@@ -41,7 +41,9 @@ def main() -> None:
         }
         for number in range(options.rounds + 1):
             for name, (asked_of, asks) in contenders.items():
-                figures = told(drive(asked_of.plan(asks, options.seconds, rate=options.rate)))
+                before = asked_of.spent()
+                answers = drive(asked_of.plan(asks, options.seconds, rate=options.rate))
+                figures = told(answers) | {"CPU ms": 1000 * (asked_of.spent() - before) / len(answers)}
                 if number:  # the first round warms up
                     rounds.setdefault(name, []).append(figures)
     for (kind, contender), some in rounds.items():

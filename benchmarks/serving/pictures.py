@@ -6,6 +6,7 @@ Without batching each job is computed alone: in a group of 8 places as usual, wh
 beside it, or in a group of one, which is the least that a picture can take.
 """
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +24,7 @@ def main() -> None:
     """Ask with one client and with eight, with batching and without."""
     options, results = asked("pictures", __doc__, seconds=4.0, rounds=3, steps=8)
     own = {"model": "pictures:live", "seed": "{n}", "steps": options.steps}
-    plans, ready = dict[str, Plan](), pictures(width=32)
+    plans, taken, ready = dict[str, Plan](), dict[str, Callable[[], float]](), pictures(width=32)
     with TemporaryDirectory() as folder, ExitStack() as running:
         for contender, group in ((USUAL, 0), (GROUPED, 8), (SINGLE, 1)):
             store = Path(folder) / str(group)
@@ -31,15 +32,16 @@ def main() -> None:
             (key,) = keys(store)
             asks = tuple(Ask(path="/v1/images/generations", key=key, body=payload(prompt=label, **own)) for label in LABELS)
             server = running.enter_context(karat(store, "--workers", "0" if group else "1"))
+            taken[contender] = server.spent
             if group:
-                running.callback(end, worker_program(store, Path(__file__).parent / "workers" / "smaller.py", str(group)))
+                running.callback(end, worker_program(server, store, "smaller.py", str(group)))
             plans[contender] = server.plan(asks, options.seconds)
-        measured = in_rounds(plans, CLIENTS, options.rounds)
+        measured = in_rounds(plans, CLIENTS, options.rounds, taken)
     for (contender, clients), figures in measured.items():
         beside = {"times one client": (contender, 1), "times no batching": (SINGLE, clients)}
         gains = {name: figures["a second"] / measured[other]["a second"] for name, other in beside.items()}
         data = f"16×16, {options.steps} steps, {clients} client{'s' if clients > 1 else ''}"
-        told = {"pictures a second": figures["a second"], "p95 s": figures["p95 s"], **gains}
+        told = {"pictures a second": figures["a second"], "p95 s": figures["p95 s"], **gains, "CPU s": figures["CPU s"]}
         results.add(contender, data, told | {"parameters": ready.model.parameter_count()})
 
 

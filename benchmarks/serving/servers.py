@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,13 @@ PEER_PYTHON = Path(__file__).parents[1] / ".env-peers" / "bin" / "python"
 
 @dataclass
 class Server:
-    """A running server; `seconds` is what it took to become ready."""
+    """A running server; `seconds` is what it took to become ready, `apart` are workers that it did not start."""
 
     process: subprocess.Popen[bytes]
     port: int
     seconds: float
     host: str = "127.0.0.1"
+    apart: list[int] = field(default_factory=list)
 
     @property
     def resident(self) -> int:
@@ -56,9 +57,19 @@ class Server:
         """Give a plan of load on this server."""
         return Plan(host=self.host, port=self.port, asks=tuple(asks), seconds=seconds, **more)
 
+    def spent(self) -> float:
+        """Give the seconds of CPU time that the server and all workers have taken so far."""
+        own = psutil.Process(self.process.pid)
+        all_of_it = [own, *own.children(recursive=True), *map(psutil.Process, self.apart)]
+        return sum(cpu_seconds(each.pid) for each in all_of_it)
+
     @property
     def workers(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children()
+
+
+def cpu_seconds(process: int) -> float:
+    return float(sum(psutil.Process(process).cpu_times()[:2]))
 
 
 def resident(process: int) -> int:
@@ -138,11 +149,14 @@ def keys(store: Path, count: int = 1, *scopes: str) -> list[str]:
     return [ring.make(f"benchmark {number}", scopes or ("generate",)).secret for number in range(count)]
 
 
-def worker_program(store: Path, program: Path, *words: str) -> subprocess.Popen[bytes]:
-    """Start a worker of the benchmarks' own, in which something is measured or changed."""
+def worker_program(server: Server, store: Path, name: str, *words: str) -> subprocess.Popen[bytes]:
+    """Start a worker of the benchmarks' own, in which something is measured or changed, for a server that has none."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     with (store / "server.log").open("ab") as file:
-        return subprocess.Popen([sys.executable, str(program), str(store), *words], stdout=file, stderr=file, env=environment)
+        command = [sys.executable, str(Path(__file__).parent / "workers" / name), str(store), *words]
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+    server.apart.append(process.pid)
+    return process
 
 
 def payload(**values: object) -> str:

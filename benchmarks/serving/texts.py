@@ -45,12 +45,19 @@ def main() -> None:
             "transformers, one at a time": (running.enter_context(peer(program, store, *words, "--alone")), plain),
         }
         plans = {name: server.plan(some, options.seconds) for name, (server, some) in servers.items()}
-        measured = in_rounds(plans, CLIENTS, options.rounds)
+        measured = in_rounds(plans, CLIENTS, options.rounds, {name: server.spent for name, (server, _) in servers.items()})
     for (contender, clients), figures in measured.items():
         data = f"{options.tokens} tokens, {clients} client{'s' if clients > 1 else ''}"
-        share = measured["karat", clients]["a second"] / figures["a second"]
-        told = {"tokens a second": options.tokens * figures["a second"], "p95 s": figures["p95 s"], "karat is times as fast": share}
-        results.add(contender, data, told | {"parameters": ready.model.parameter_count()})
+        own_figures = measured["karat", clients]
+        told = {
+            "tokens a second": options.tokens * figures["a second"],
+            "p95 s": figures["p95 s"],
+            "karat is times as fast": own_figures["a second"] / figures["a second"],
+            "CPU ms a token": 1000 * figures["CPU s"] / options.tokens,
+            "times karat's": figures["CPU s"] / own_figures["CPU s"],
+            "parameters": ready.model.parameter_count(),
+        }
+        results.add(contender, data, told)
 
 
 if __name__ == "__main__":
