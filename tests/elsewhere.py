@@ -23,6 +23,8 @@ from karat.store.whereabouts import FILE, Whereabouts
 
 GIVEN = "KARAT_TEST_DATABASE"
 """The URL of a database of PostgreSQL for tests to use, in place of a server of their own."""
+WHILE_WE_LIVE = '"$@" & read _; kill -QUIT $!; wait'
+"""A shell that ends a server at once when this process does, however it ends: then nobody writes to the shell any more."""
 USUAL = Store.__dict__["open"]
 
 
@@ -99,14 +101,14 @@ def postgres() -> Iterator[str]:
         made = ["--pgdata", "data", "--username", "karat", "--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"]
         subprocess.run([programs / "initdb", *made], check=True, **quiet)
         options = ["listen_addresses=", f"unix_socket_directories={folder}", "fsync=off", "max_connections=300"]
-        server = subprocess.Popen([programs / "postgres", "-D", "data", *(word for each in options for word in ("-c", each))], **quiet)
+        words = [programs / "postgres", "-D", "data", *(word for each in options for word in ("-c", each))]
+        server = subprocess.Popen(["sh", "-c", WHILE_WE_LIVE, "sh", *words], stdin=subprocess.PIPE, **quiet)
         try:
             url = f"postgresql://karat@/postgres?host={folder}"
-            _wait_for(url, server)
+            _wait_for(url)
             yield url
         finally:
-            server.send_signal(3)  # at once: nobody needs what it holds
-            server.wait()
+            server.communicate()
 
 
 def _unprivileged() -> dict[str, int]:
@@ -118,7 +120,7 @@ def _unprivileged() -> dict[str, int]:
     return {"user": user.pw_uid, "group": user.pw_gid}
 
 
-def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
+def _wait_for(url: str) -> None:
     import psycopg
 
     for _ in range(600):
@@ -126,7 +128,6 @@ def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
             psycopg.connect(url).close()
             return
         except psycopg.OperationalError:
-            assert server.poll() is None, "PostgreSQL did not start"
             time.sleep(0.05)
     raise AssertionError("PostgreSQL did not answer within 30 seconds")
 
