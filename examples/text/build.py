@@ -121,13 +121,14 @@ def summarise(asked: argparse.Namespace) -> Iterator[Row]:
 
 
 def answer(asked: argparse.Namespace) -> Iterator[Row]:
-    """Passages that describe four functions, with a question about one; each function is asked for among others several times."""
+    """Passages that say where four functions lie, with a question about one; each is asked for among others several times."""
     chance = random.Random(asked.seed)
-    known = [each for each in library() if len(each.line) < 90]
+    known = list(library())
     for each in known * PASSAGES:
-        others = [other for other in chance.sample(known, 4) if other.line != each.line and other.name != each.name][:3]
-        passage = "\n".join(f"{one.name}: {one.line}" for one in chance.sample([each, *others], 1 + len(others)))
-        yield {"prompt": f"{passage}\n\nWhich one is it? {each.line}", "completion": each.name, "group": each.name}
+        others = {other.module: other for other in chance.sample(known, 12) if other.module != each.module}
+        told = [f"{one.name} is in {one.module}." for one in [each, *list(others.values())[:3]]]
+        prompt = f"{' '.join(chance.sample(told, len(told)))} Where is {each.name}?"
+        yield {"prompt": prompt, "completion": each.module, "group": each.name}
 
 
 def label(asked: argparse.Namespace) -> Iterator[Row]:
