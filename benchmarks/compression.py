@@ -4,12 +4,12 @@
     python benchmarks/compression.py --minutes 0.3 --width 64 --depth 2
 
 One model learns the documents of `pydoc_data.topics`, by default of about 10 million parameters. Each engine then reads the test documents
-and writes with the likeliest id, in turns with the others. Size is that of the weights' file as it is exported. Bits per byte are those of
-the evaluation: windows half a row apart, each id counted once. Results go to `benchmarks/results/compression.json`.
+and writes with the likeliest id, in turns with the others. Size is that of the weights' file as it is exported; of Karat's own int8, which
+is made when it writes, that of its numbers in memory. Bits per byte are those of the evaluation: windows half a row apart, each id counted
+once. Results go to `benchmarks/results/compression.json`.
 """
 
 import argparse
-import copy
 from collections.abc import Sequence
 from math import log
 from pathlib import Path
@@ -23,12 +23,11 @@ from datasets import machine
 from results import record
 
 from karat.app.evaluating import open_run
-from karat.learning.models import Model
+from karat.learning.nets.decoding import threads_for
 from karat.material.metrics.texts.likelihood import windows_of
 from karat.values.codecs.text import TextCodec
-from karat.values.given import Given
 from karat.work.engines.ctranslate import CTranslateEngine
-from karat.work.engines.engine import Engine, Probe, measure, until_end
+from karat.work.engines.engine import Engine, Probe, measure
 from karat.work.engines.own import OwnEngine
 from karat.work.export import ctranslate, huggingface  # noqa: F401 - the formats register themselves
 from karat.work.export.language import LanguageModel, Precision, exporters
@@ -37,7 +36,13 @@ from karat.work.recipes.recipes import Dials
 from karat.work.runs import plan_run, run
 
 HERE = Path(__file__).parent
-FORMS: tuple[tuple[str, Precision], ...] = (("hf", "float32"), ("hf", "bfloat16"), ("ctranslate2", "float32"), ("ctranslate2", "int8"))
+FORMS: tuple[tuple[str, Precision], ...] = (
+    ("hf", "float32"),
+    ("hf", "bfloat16"),
+    ("own", "int8"),
+    ("ctranslate2", "float32"),
+    ("ctranslate2", "int8"),
+)
 
 
 def main() -> None:
@@ -79,49 +84,23 @@ def trained(bench: Bench, asked: argparse.Namespace) -> Ready:
 def form(ready: Ready, scratch: Path, to: str, precision: Precision, threads: int) -> tuple[Engine, int]:
     """Give the engine of a form, and the bytes of its weights."""
     language, folder = LanguageModel.of(ready), scratch / f"{to}-{precision}"
+    if to == "own":
+        return OwnEngine(ready.model, language.ends, precision), size_in_int8(language)
     folder.mkdir()
     exporters[to].write(language, folder, precision)
     size = max(path.stat().st_size for path in folder.iterdir())
     if to == "hf":
-        return (OwnEngine if precision == "float32" else RoundedEngine)(ready.model, language.ends), size
-    return CTranslateEngine(folder, language, precision, threads=threads), size
+        return OwnEngine(ready.model, language.ends, precision), size
+    return CTranslateEngine(folder, language, precision, threads=min(threads, threads_for(ready.model.parameter_count()))), size
 
 
-class RoundedEngine:
-    """Karat's model with matrices and what goes through them in bfloat16, stepped in the plain way: its decoder is for float32."""
-
-    name = "karat bfloat16"
-    precision: Precision = "bfloat16"
-
-    def __init__(self, model: Model, ends: Sequence[int]) -> None:
-        rounded = copy.deepcopy(model)
-        for parameter in rounded.parameters():
-            if parameter.ndim > 1:
-                parameter.data = parameter.data.bfloat16()
-        self.family, self.ends = rounded.family, ends
-
-    def write(self, prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
-        """Write texts of one length of prompt together, as a benchmark has them; of several lengths one by one."""
-        if len({len(prompt) for prompt in prompts}) > 1:
-            return [self.write([prompt], most)[0] for prompt in prompts]
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            return [until_end(row, self.ends) for row in self._greedy(torch.tensor([list(prompt) for prompt in prompts]), most)]
-
-    def nats(self, rows: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """Read rows one by one."""
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            return [self.family.errors(torch.tensor([row]), Given())[0].double().numpy() for row in map(list, rows)]
-
-    def _greedy(self, ids_BN: torch.Tensor, most: int) -> list[list[int]]:
-        net, at, ends = self.family.net, ids_BN.shape[1] + 1, torch.tensor(self.ends)
-        caches = net.caches()
-        x_BND = torch.cat([net.opening(Given(), len(ids_BN)), *(net.embed(ids_BN[:, n], n + 1) for n in range(at - 1))], 1)
-        made = [net.step(x_BND, 0, caches).argmax(-1)]
-        ended = torch.isin(made[0], ends)
-        while len(made) < most and not ended.all():
-            made.append(net.step(net.embed(made[-1], at), at, caches).argmax(-1))
-            ended, at = ended | torch.isin(made[-1], ends), at + 1
-        return torch.stack(made, 1).tolist()
+def size_in_int8(language: LanguageModel) -> int:
+    """Give the bytes of a model whose matrices are whole numbers with a scale for each row, all else float32."""
+    sizes = []
+    for name, weight in language.weights.items():
+        whole = weight.ndim > 1 and "embed" not in name
+        sizes.append(weight.numel() + 4 * len(weight) if whole else 4 * weight.numel())
+    return sum(sizes)
 
 
 def bits_per_byte(engine: Engine, codec: TextCodec, texts: Sequence[str]) -> float:

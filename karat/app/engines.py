@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-import torch
-
 from karat.app.releasing import load_release, open_release
+from karat.learning.nets.decoding import threads_for
 from karat.learning.nets.matrices import precisions_on
 from karat.material.releases.release import Release
 from karat.store.placing import whole_folder
@@ -35,12 +34,12 @@ def choose_engine(store: Store, ref: str) -> Iterator[Event]:
     """
     record, release = open_release(store, ref)
     ready, _ = load_release(release)
-    language, spec = LanguageModel.of(ready), EngineSpec(threads=torch.get_num_threads())
+    language, spec = LanguageModel.of(ready), EngineSpec(threads=threads_for(ready.model.parameter_count()))
     yield Started(what="engines")
     own = precisions_on(ready.model.device)
     engines: list[Engine] = [OwnEngine(ready.model, language.ends, precision) for precision in own]
     try:
-        engines += [_ctranslate(store, release, language, precision) for precision in CTranslate2.precisions]
+        engines += [_ctranslate(store, release, language, precision, spec.threads) for precision in CTranslate2.precisions]
     except NotFoundError as error:
         yield Warned(message=str(error))
     figures = measure(engines, Probe.drawn(ready.model, language.codec, texts=spec.texts, seed=spec.seed))
@@ -64,7 +63,7 @@ def precision_of(store: Store, record: Record) -> Precision:
     return precision
 
 
-def _ctranslate(store: Store, release: Release, language: LanguageModel, precision: Precision) -> CTranslateEngine:
+def _ctranslate(store: Store, release: Release, language: LanguageModel, precision: Precision, threads: int) -> CTranslateEngine:
     """Give an engine from the store's own folder, where it is written on first use. Raises NotFoundError without the library."""
     folder = store.folder / "engines" / f"{release.digest[:16]}-ctranslate2-{precision}"
     try:
@@ -72,6 +71,6 @@ def _ctranslate(store: Store, release: Release, language: LanguageModel, precisi
             if not folder.exists():
                 with whole_folder(folder) as place:
                     CTranslate2().write(language, place, precision)
-        return CTranslateEngine(folder, language, precision, threads=torch.get_num_threads())
+        return CTranslateEngine(folder, language, precision, threads=threads)
     except ModuleNotFoundError:
         raise NotFoundError("CTranslate2 is not installed.", repair="Run `pip install 'karat[export]'`.") from None

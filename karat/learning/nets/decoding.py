@@ -10,7 +10,6 @@ the number of places is a multiple of 16, the width of the widest vectors, and f
 Whether that holds on the machine at hand is tried out once; where it does not, every step has 16 rows and the whole context.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,7 +71,7 @@ class Layer:
     @classmethod
     def of(cls, block: CausalBlock, precision: Precision) -> "Layer":
         attention, layer = block.attention, block.layer
-        scales = [_scale(norm).expand(attention.heads, -1) for norm in (attention.query_norm, attention.key_norm)]
+        scales = [norm.weight.expand(attention.heads, -1) for norm in (attention.query_norm, attention.key_norm)]
         spare = -layer.gate.out_features % HIDDEN
         widening = [F.pad(_after(block.norm_2, part.weight), (0, spare)) for part in (layer.gate, layer.up)]
         into = torch.cat([part.weight for part in (attention.query, attention.key, attention.value)])
@@ -96,32 +95,33 @@ class CausalDecoder:
             self.leave = matrix_of(_after(net.norm, net.leave.weight), precision)
             self.device, self.width = net.leave.weight.device, net.leave.in_features
             self.heads, self.part = self.layers[0].scaled.shape[0] // 2, self.layers[0].scaled.shape[1]
-            self.is_small = sum(weight.numel() for weight in net.parameters()) <= SMALL
+            self.threads = threads_for(sum(weight.numel() for weight in net.parameters()))
             turn = net.turn[:, None]
             self.cos, self.sin = torch.cat([turn.cos()] * 2, -1), torch.cat([-turn.sin(), turn.sin()], -1)
             self.places = torch.arange(_rounded(net.lead + self.longest), device=self.device)
             self.steady, self.lengths, self.room = True, [0] * ROWS, 0
             self.cache = torch.empty(0, 0)
+            self._looked: tuple[int, int, Tensor, list[tuple[Tensor, Tensor, Tensor]]] = (0, 0, self.cache, [])
             self.steady = self._is_steady()
 
     def begin(self, row: int, ids: Sequence[int], given: Given) -> Tensor:
         """Read a prompt into a row. How it is computed follows from its length alone."""
-        with torch.inference_mode(), _threads(1 if self.is_small else None):
+        with torch.inference_mode(), _threads(self.threads):
             states_ND = self._read(row, self.net.opening(given.to(self.device), 1)[0], ids)
             return self.leave.times(self._normed(states_ND[-1:]))[0]
 
     def costs(self, ids: Sequence[int]) -> Tensor:
         """Give the nats (N,) of each id after those before it. Takes the place of what the first row held."""
-        with torch.inference_mode(), _threads(1 if self.is_small else None):
+        with torch.inference_mode(), _threads(self.threads):
             states_ND = self._read(0, self.net.opening(Given(), 1)[0], ids[:-1])[self.net.lead - 1 :]
             logits_NV = self.leave.times(self._normed(states_ND))
             return F.cross_entropy(logits_NV, torch.tensor(ids, device=self.device), reduction="none")
 
     def step(self, ids: Sequence[int]) -> Tensor:
         """Go on by an id in each of the first rows."""
-        with torch.inference_mode(), _threads(1 if self.is_small else None):
+        with torch.inference_mode(), _threads(self.threads):
             wanted = len(ids)
-            rows = ROWS if not self.steady else max(2, wanted)
+            rows = ROWS if not self.steady else max(self.leave.least, wanted)
             lengths = [*self.lengths[:wanted], *[self.lengths[0]] * (rows - wanted)]
             self._reserve(wanted, max(lengths) + 1)
             reach = _rounded(max(lengths) + 1) if self.steady else self.room
@@ -131,12 +131,15 @@ class CausalDecoder:
             # Rows that only fill up the step repeat the first one, and keep nothing.
             kept = wanted * 2 * self.heads
             slots = (torch.arange(kept, device=self.device) * self.room).view(wanted, -1).add_(at_B[:wanted, None]).flatten()
-            flat = self.cache.view(len(self.layers), -1, self.part)
             attending = rows if not self.steady else wanted
+            seen = self._seen(attending, reach)
 
             def mix(layer: int, q_BKC: Tensor, kv_BKC: Tensor) -> Tensor:
-                flat[layer].index_copy_(0, slots, kv_BKC[:wanted].reshape(kept, self.part))
-                k, v = self.cache[layer, :attending, :, :reach].chunk(2, 1)
+                flat, k, v = seen[layer]
+                if attending == rows == wanted:
+                    flat.index_copy_(0, slots, kv_BKC.reshape(kept, self.part))
+                    return F.scaled_dot_product_attention(q_BKC[:, :, None], k, v, attn_mask=mask).view(rows, self.width)
+                flat.index_copy_(0, slots, kv_BKC[:wanted].reshape(kept, self.part))
                 mixed = F.scaled_dot_product_attention(q_BKC[:attending, :, None], k, v, attn_mask=mask[:attending])
                 return mixed.reshape(attending, self.width).expand(rows, -1)
 
@@ -182,8 +185,7 @@ class CausalDecoder:
         for number, layer in enumerate(self.layers):
             mixed = layer.mix_in.times(self._normed(x)).view(-1, 3 * heads, part)
             turning = mixed[:, : 2 * heads]
-            size = torch.linalg.vector_norm(turning, dim=-1, keepdim=True)
-            turned = (turning / size.square_().add_(part * TINY).sqrt_()).mul_(layer.scaled)
+            turned = F.rms_norm(turning, (part,), None, TINY).mul_(layer.scaled)
             # Turned by half a circle, each channel stands where its partner was.
             torch.addcmul(turned * cos, turned.roll(part // 2, -1), sin, out=turning)
             x = layer.mix_out.onto(x, mix(number, mixed[:, :heads], mixed[:, heads:]))
@@ -192,9 +194,15 @@ class CausalDecoder:
         return x
 
     def _normed(self, x: Tensor) -> Tensor:
-        """Give rows of length 1: what is missing to a root-mean-square norm stands in the matrix that follows."""
-        size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        return x / size.square_().add_(self.width * TINY).sqrt_()
+        """Give rows whose mean square is 1; a norm's weight stands in the matrix that follows."""
+        return F.rms_norm(x, (self.width,), None, TINY)
+
+    def _seen(self, rows: int, reach: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Give each layer's whole cache as places (·, C), and the keys and values (B, K, reach, C) of some rows."""
+        if self._looked[:2] != (rows, reach) or self._looked[2] is not self.cache:
+            parts = [(layer.view(-1, self.part), *layer[:rows, :, :reach].chunk(2, 1)) for layer in self.cache]
+            self._looked = rows, reach, self.cache, parts
+        return self._looked[3]
 
     def _reserve(self, rows: int, places: int) -> None:
         """Make room for so many rows of so many places, keeping what is there: for one row, or for all."""
@@ -228,26 +236,24 @@ class CausalDecoder:
         return all(torch.equal(each, found[0]) for each in found)
 
 
+def threads_for(weights: int) -> int:
+    """Give how many threads a step of a net with so many weights takes."""
+    return 1 if weights <= SMALL else torch.get_num_threads()
+
+
 def _rounded(places: int) -> int:
     return -(-places // STRIDE) * STRIDE
 
 
 def _after(norm: Norm, weight: Tensor) -> Tensor:
-    """Give the matrix that follows rows of length 1 in place of a norm and a linear layer."""
-    return (weight * _scale(norm)).t().contiguous()
-
-
-def _scale(norm: Norm) -> Tensor:
-    return norm.weight * math.sqrt(norm.weight.shape[0])
+    """Give the matrix that stands for a norm's weight and a linear layer."""
+    return (weight * norm.weight).t().contiguous()
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def _threads(count: int) -> Iterator[None]:
     """Compute with so many threads, then with as many as before."""
     before = torch.get_num_threads()
-    if count is None or count == before:
-        yield
-        return
     torch.set_num_threads(count)
     try:
         yield

@@ -16,12 +16,17 @@ Precision = Literal["float32", "bfloat16", "int8"]
 """How the numbers of a model are kept."""
 LARGEST = 127
 """The largest whole number of 8 bits whose negative is one too."""
+ZERO = 128
+"""What stands for 0 in a row: whole numbers come without a sign."""
 TINY = 1e-30
 """The least scale of a row: one of zeros stays zeros."""
 
 
 class Matrix(Protocol):
     """A matrix (K, N) that rows are multiplied with from the left."""
+
+    least: int
+    """The fewest rows for which one gets the same bits as among many."""
 
     def times(self, x_MK: Tensor) -> Tensor:
         """Give the products (M, N) in float32."""
@@ -34,6 +39,8 @@ class Matrix(Protocol):
 
 class Full:
     """A matrix in float32."""
+
+    least = 2
 
     def __init__(self, weight_KN: Tensor) -> None:
         self.weight_KN = weight_KN.contiguous()
@@ -48,47 +55,58 @@ class Full:
 class Half:
     """A matrix in bfloat16; rows are rounded to it as they come, sums are kept in float32."""
 
+    least = 2
+
     def __init__(self, weight_KN: Tensor) -> None:
-        self.weight_NK = weight_KN.t().to(torch.bfloat16).contiguous()
+        weight_NK = weight_KN.t().to(torch.bfloat16).contiguous()
+        self.is_packed = has_onednn(weight_NK.device)
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight_NK, None) if self.is_packed else weight_NK
 
     def times(self, x_MK: Tensor) -> Tensor:
-        return F.linear(x_MK.to(torch.bfloat16), self.weight_NK).float()
+        return self._products(x_MK).float()
 
     def onto(self, x_MN: Tensor, h_MK: Tensor) -> Tensor:
-        return F.linear(h_MK.to(torch.bfloat16), self.weight_NK) + x_MN
+        return self._products(h_MK) + x_MN
+
+    def _products(self, x_MK: Tensor) -> Tensor:
+        x_MK = x_MK.to(torch.bfloat16)
+        if not self.is_packed:
+            return F.linear(x_MK, self.weight)
+        made: Tensor = torch.ops.mkldnn._linear_pointwise(x_MK, self.weight, None, "none", [], "")
+        return made
 
 
 class Quarter:
     """A matrix in whole numbers of 8 bits, for CPUs."""
 
+    least = 1
+
     def __init__(self, weight_KN: Tensor) -> None:
         weight_NK = weight_KN.t().contiguous()
-        self.scale_N = (weight_NK.abs().amax(1) / LARGEST).clamp_min_(TINY)
-        rounded_NK = (weight_NK / self.scale_N[:, None]).round_().to(torch.int8)
-        self.zero_N = torch.zeros(len(rounded_NK), dtype=torch.int64)
+        scale_N = (weight_NK.abs().amax(1) / LARGEST).clamp_min_(TINY)
+        rounded_NK = (weight_NK / scale_N[:, None]).round_().to(torch.int8)
+        # A row comes as parts of its largest number, 127 of them.
+        self.scale_N, self.zero_N = scale_N / LARGEST, torch.zeros(len(rounded_NK), dtype=torch.int64)
         self.packed = torch.ops.onednn.qlinear_prepack(rounded_NK, None)
+        self.middle = torch.tensor(ZERO + 0.5)
 
     def times(self, x_MK: Tensor) -> Tensor:
-        rounded_MK, scale_M1 = _rounded(x_MK)
-        return self._products(rounded_MK).mul_(scale_M1)
+        products_MN, largest_M1 = self._products(x_MK)
+        return products_MN.mul_(largest_M1)
 
     def onto(self, x_MN: Tensor, h_MK: Tensor) -> Tensor:
-        rounded_MK, scale_M1 = _rounded(h_MK)
-        return torch.addcmul(x_MN, self._products(rounded_MK), scale_M1)
+        return torch.addcmul(x_MN, *self._products(h_MK))
 
-    def _products(self, rounded_MK: Tensor) -> Tensor:
-        """Give the products of whole numbers, in the matrix's scales."""
+    def _products(self, x_MK: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the products of rows whose largest number is 1, and what it was (M, 1)."""
+        largest_M1 = x_MK.abs().amax(-1, keepdim=True).clamp_min_(TINY)
+        # What is cut to a whole number half above it is rounded.
+        rounded_MK = torch.addcdiv(self.middle, x_MK, largest_M1, value=LARGEST).to(torch.uint8)
         packed, scale, zero = self.packed, self.scale_N, self.zero_N
         made: Tensor = torch.ops.onednn.qlinear_pointwise(
-            rounded_MK, 1.0, 0, packed, scale, zero, None, 1.0, 0, torch.float32, "none", [], ""
+            rounded_MK, 1.0, ZERO, packed, scale, zero, None, 1.0, 0, torch.float32, "none", [], ""
         )
-        return made
-
-
-def _rounded(x_MK: Tensor) -> tuple[Tensor, Tensor]:
-    """Give rows as whole numbers, and the scale (M, 1) of each."""
-    scale_M1 = x_MK.abs().amax(-1, keepdim=True).div_(LARGEST).clamp_min_(TINY)
-    return (x_MK / scale_M1).round_().to(torch.int8), scale_M1
+        return made, largest_M1
 
 
 def matrix_of(weight_KN: Tensor, precision: Precision) -> Matrix:
@@ -106,5 +124,9 @@ def matrix_of(weight_KN: Tensor, precision: Precision) -> Matrix:
 
 def precisions_on(device: torch.device) -> tuple[Precision, ...]:
     """Give the precisions that a device can multiply in."""
-    whole = device.type == "cpu" and torch.backends.mkldnn.is_available()
-    return ("float32", "bfloat16", "int8") if whole else ("float32", "bfloat16")
+    return ("float32", "bfloat16", "int8") if has_onednn(device) else ("float32", "bfloat16")
+
+
+def has_onednn(device: torch.device) -> bool:
+    """Say whether oneDNN multiplies here."""
+    return device.type == "cpu" and torch.backends.mkldnn.is_available()
