@@ -68,6 +68,7 @@ SPECS = {
         "TextVerdict",
         "NetworkOptions",
     ),
+    "The store": ("Whereabouts",),
 }
 """The specs that a user may write or read, by subject."""
 
