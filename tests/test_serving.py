@@ -16,12 +16,13 @@ from shell import Shell
 
 from karat.app.serving import pulse
 from karat.app.serving.asking import Drawing
-from karat.app.serving.catalog import DIALS, FILLS
+from karat.app.serving.catalog import DIALS, FILLS, Offer, check_retouching
 from karat.app.serving.desk import Desk, FullError, TooManyError
 from karat.app.serving.worker import Worker
 from karat.learning.families.family import families
 from karat.store.queue import Job, Submission
 from karat.store.store import Store
+from karat.words.errors import SpecError
 from karat.work.requests import Request
 
 
@@ -175,3 +176,14 @@ def test_steps_of_the_chain_are_jobs(store: Store, worker: Worker, tmp_path: Pat
     assert checked.state == "done"
     assert checked.result["figures"]["samples"] > 0
     assert (missing.error or {})["code"] == "not-found"
+
+
+def test_who_cannot_retouch_says_what_is_missing() -> None:
+    offer = Offer(id="0" * 64, title="Faces", at=0.0, makes="image", family="gan", given={}, names={}, width=8, height=8)
+    with pytest.raises(SpecError, match="family gan, which cannot go on from a picture"):
+        check_retouching(offer, masked=False)
+    with pytest.raises(SpecError, match="no part of one can be kept"):
+        check_retouching(offer.changed(family="diffusion", varies=True), masked=True)
+    with pytest.raises(SpecError, match="makes no pictures"):
+        check_retouching(offer.changed(makes="text"), masked=False)
+    check_retouching(offer.changed(varies=True), masked=False)
