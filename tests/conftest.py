@@ -17,7 +17,7 @@ STORED = {
     "test_store": ("disk", "postgres", "s3"),
     "test_queue": ("disk", "postgres"),
     "test_assets": ("disk", "postgres"),
-    **{f"test_{name}": ("disk", "postgres s3") for name in ("costs", "http", "serving", "verdicts", "webhooks")},
+    **{f"test_{name}": ("disk", "postgres s3") for name in ("costs", "http", "repeating", "serving", "verdicts", "webhooks")},
 }
 """The files whose tests run again on stores that lie elsewhere, but for those marked `disk`."""
 CHOSEN = "KARAT_TEST_PLACE"

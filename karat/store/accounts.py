@@ -71,7 +71,8 @@ class Accounts:
     def add_person(self, person: Person) -> None:
         """Add a person. Raises SpecError when there is one of this name."""
         with self._database.writing() as connection:
-            if not connection.execute(self._database.upsert(people).values(**person.model_dump())).rowcount:
+            new = self._database.upsert(people).values(**person.model_dump()).returning(people.c.name)
+            if connection.execute(new).first() is None:
                 raise SpecError(f"There is a person called {person.name!r} already.", repair="Choose another name.")
 
     def person(self, name: str) -> Person | None:

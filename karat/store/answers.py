@@ -29,7 +29,8 @@ class Answers:
         old = or_(answers.c.at < now - KEPT, and_(answers.c.answer.is_(None), answers.c.at < now - LONGEST))
         with self._database.writing() as connection:
             connection.execute(delete(answers).where(same, old))
-            if connection.execute(self._database.upsert(answers).values(owner=owner, once=once, asked=asked, at=now)).rowcount:
+            new = self._database.upsert(answers).values(owner=owner, once=once, asked=asked, at=now).returning(answers.c.once)
+            if connection.execute(new).first() is not None:
                 return None
             known = connection.execute(select(answers).where(same)).one()
         if known.asked != asked:
