@@ -39,7 +39,7 @@ class VaeOptions(FamilyOptions):
         (), description="FSQ: how many values each number of the latent may take; empty: Gaussian"
     )
     beta: float = Field(1.0, ge=0, description="weight of the distance between latents and the standard normal")
-    draws: int = Field(1, ge=1, description="noises and times under which the prior sees each latent of a step; many learn few data by heart")
+    draws: int = Field(1, ge=1, description="noises under which the prior sees each latent of a step; many learn few data by heart")
     prior: DiffusionOptions = DiffusionOptions(net=TransformerSpec(width=192, depth=3), reach=REACH)
 
 
