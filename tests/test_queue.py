@@ -119,6 +119,16 @@ def test_mates_of_all_owners_take_turns(store: Store) -> None:
     assert [job.owner for job in held[1:]] == ["greedy", "ann", "greedy", "bob"], "who has been given one waits for the others"
 
 
+def test_what_was_begun_before_is_done_alone(store: Store, clock: Clock) -> None:
+    store.queue.submit([asked(mates="a"), asked(mates="a"), asked(mates="a")])
+    assert len(store.queue.claim("w1", kinds=KINDS, most=2)) == 2
+    clock.now += 60
+    assert store.queue.revive(lease=30) == 2
+    (first,) = store.queue.claim("w2", kinds=KINDS, most=8)
+    assert (first.number, first.attempt, store.queue.join(first, most=8)) == (1, 2, [])
+    assert [len(store.queue.claim("w3", kinds=KINDS, most=8)) for _ in range(3)] == [1, 1, 0]
+
+
 def test_jobs_are_completed_together_but_each_by_its_own_claim(store: Store) -> None:
     store.queue.submit([asked(mates="a"), asked(mates="a"), asked(mates="a")])
     one, two, three = store.queue.claim("w", kinds=KINDS, most=8)

@@ -177,19 +177,21 @@ class Queue:
         """Give a worker the job that is due, and up to `most` in all that may be computed with it.
 
         Interactive goes before bulk; then the owner that has been given the least device time lately, and holds the fewest running
-        jobs; then who came first.
+        jobs; then who came first. A job that was begun before is done alone: if it was what killed its worker, it takes no others along,
+        and if it was not, it is not held again beside what was.
         """
         now = self._clock()
         with self._database.writing(alone=CLAIMS) as connection:
             due = _due(connection, kinds, now - RECENT)
             if due is None:
                 return []
-            chosen = [due, *_mates(connection, due, most - 1)] if due.mates is not None and most > 1 else [due]
+            together = due.mates is not None and due.attempt == 0 and most > 1
+            chosen = [due, *_mates(connection, due, most - 1)] if together else [due]
             return _taken(connection, worker, [row.number for row in chosen], now)
 
     def join(self, job: Job, *, most: int) -> list[Job]:
         """Give the worker of a running job up to `most` waiting ones that may be computed with it from now on."""
-        if job.mates is None or job.worker is None:
+        if job.mates is None or job.worker is None or job.attempt > 1:
             return []
         with self._database.reading() as connection:
             if not _mates(connection, job, 1):
@@ -226,7 +228,7 @@ class Queue:
         with self._database.writing() as connection:
             connection.execute(update(jobs).where(_holds(claim)).values(state="queued", worker=None))
 
-    def revive(self, *, lease: float, attempts: int = 3) -> int:
+    def revive(self, *, lease: float, attempts: int = 5) -> int:
         """Let jobs wait again whose worker gave no sign for `lease` seconds; give up on those that `attempts` workers did not survive."""
         now = self._clock()
         silent = select(jobs.c.number).where(jobs.c.state == "running", jobs.c.beat < now - lease)
@@ -311,7 +313,8 @@ def _taken(connection: Connection, worker: str, numbers: list[int], now: float) 
 
 def _mates(connection: Connection, due: Row[Any] | Job, most: int) -> list[Row[Any]]:
     """Give waiting jobs that may be computed with one whose turn it is: interactive ones first, and of each owner in turn."""
-    same = and_(jobs.c.state == "queued", jobs.c.mates == due.mates, jobs.c.kind == due.kind, jobs.c.number != due.number)
+    fresh = and_(jobs.c.state == "queued", jobs.c.attempt == 0)
+    same = and_(fresh, jobs.c.mates == due.mates, jobs.c.kind == due.kind, jobs.c.number != due.number)
     turn = func.row_number().over(partition_by=jobs.c.owner, order_by=jobs.c.number) + case((jobs.c.owner == due.owner, 1), else_=0)
     return list(connection.execute(select(jobs).where(same).order_by(jobs.c.lane == "bulk", turn, jobs.c.number).limit(most)))
 
