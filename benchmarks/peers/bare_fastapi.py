@@ -1,4 +1,7 @@
-"""A bare FastAPI server: a list, and a route that returns what it gets. python bare_fastapi.py --port PORT"""
+"""A bare FastAPI server: a list, and a route that returns what it gets.
+
+    python bare_fastapi.py --port PORT
+"""
 
 import argparse
 from typing import Any

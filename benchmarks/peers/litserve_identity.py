@@ -1,4 +1,7 @@
-"""LitServe with a model that returns what it gets, in a worker process of its own. python litserve_identity.py --port PORT"""
+"""LitServe with a model that returns what it gets, in a worker process of its own.
+
+    python litserve_identity.py --port PORT
+"""
 
 import argparse
 from typing import Any

@@ -1,4 +1,7 @@
-"""A worker whose models compute nothing: what is left is what serving takes. python idle.py STORE"""
+"""A worker whose models compute nothing: what is left is what serving takes.
+
+    python idle.py STORE
+"""
 
 import sys
 from pathlib import Path

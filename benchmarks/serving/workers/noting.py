@@ -1,4 +1,7 @@
-"""A worker that notes when each step begins and ends, on the clock that all processes share. python noting.py STORE NOTES"""
+"""A worker that notes when each step begins and ends, on the clock that all processes share.
+
+    python noting.py STORE NOTES
+"""
 
 import sys
 import time

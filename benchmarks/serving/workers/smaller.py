@@ -1,4 +1,7 @@
-"""A worker without batching: one job at a time, and samples in groups of a given size. python smaller.py STORE GROUP"""
+"""A worker without batching: one job at a time, and samples in groups of a given size.
+
+    python smaller.py STORE GROUP
+"""
 
 import sys
 from pathlib import Path
