@@ -114,6 +114,7 @@ class Connections:
         place = number % len(self.plan.asks)
         told: dict[str, Any] = {"number": number, "ask": place, "due": due, "status": 0}
         try:
+            self.idle = [each for each in self.idle if not each[0].at_eof()]  # servers close what is idle for long
             reader, writer = self.idle.pop() if self.idle else await asyncio.open_connection(self.plan.host, self.plan.port)
             writer.write(self.plan.asks[place].written(number))
             status, headers, body = await read_answer(reader)
