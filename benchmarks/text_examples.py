@@ -39,7 +39,7 @@ from karat.work.runs import plan_run, run
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "examples" / "text" / "build.py"
-STEPS = {"translate": 1200, "chat": 800, "write": 300, "summarise": 300, "answer": 700, "label": 500}
+STEPS = {"translate": 1200, "chat": 800, "write": 300, "summarise": 300, "answer": 600, "label": 500}
 """What two to five minutes of one core are good for."""
 SCORES = ("bits-per-byte", "chrf", "bleu", "rouge-l", "exact", "longest-copied")
 BESIDE = ("nearest training", "another's")
