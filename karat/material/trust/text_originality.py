@@ -1,9 +1,9 @@
 """Originality of a text: the longest span that it shares with a training text, beside what held-out texts share that nobody trained on.
 
 The index holds no text: hashes of all runs of five units (words and marks; Chinese, Japanese and Korean characters) with their places, so
-that a span of five or more is found by runs that follow one another in both texts. Whoever knows a passage can ask whether it was in
-training; nobody can read the training texts out of it. Of more than a million runs those with the smallest hashes' last bits are kept, the
-same ones on both sides (Manku et al. call it sampling by value): then long spans come out a few units short.
+that a span of five or more is found by runs that follow one another in both texts. This is no secrecy: who knows a passage can ask whether
+it was in training, and who guesses patiently can go on from there word by word. Of more than a million runs those are kept whose hashes end
+in zeros, the same ones on both sides (Manber 1994, "Finding similar files in a large file system"): then spans come out a few units short.
 
 A text counts as copied when its longest span is of thirteen units or more and longer than that of all but a few of the held-out pieces, or
 when the whole of it stands in one training text while held-out ones seldom do. So the share of real texts that would be called copies is
