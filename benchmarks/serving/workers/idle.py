@@ -1,6 +1,6 @@
 """A worker whose models compute nothing: what is left is what serving takes.
 
-    python idle.py STORE
+python idle.py STORE
 """
 
 import sys

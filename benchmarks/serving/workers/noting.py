@@ -1,6 +1,6 @@
 """A worker that notes when each step begins and ends, on the clock that all processes share.
 
-    python noting.py STORE NOTES
+python noting.py STORE NOTES
 """
 
 import sys

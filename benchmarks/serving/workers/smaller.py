@@ -1,6 +1,6 @@
 """A worker without batching: one job at a time, and samples in groups of a given size.
 
-    python smaller.py STORE GROUP
+python smaller.py STORE GROUP
 """
 
 import sys
