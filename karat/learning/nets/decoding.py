@@ -138,7 +138,7 @@ class CausalDecoder:
                 flat, k, v = seen[layer]
                 if attending == rows == wanted:
                     flat.index_copy_(0, slots, kv_BKC.reshape(kept, self.part))
-                    return F.scaled_dot_product_attention(q_BKC[:, :, None], k, v, attn_mask=mask).view(rows, self.width)
+                    return F.scaled_dot_product_attention(q_BKC[:, :, None], k, v, attn_mask=mask).reshape(rows, self.width)
                 flat.index_copy_(0, slots, kv_BKC[:wanted].reshape(kept, self.part))
                 mixed = F.scaled_dot_product_attention(q_BKC[:attending, :, None], k, v, attn_mask=mask[:attending])
                 return mixed.reshape(attending, self.width).expand(rows, -1)

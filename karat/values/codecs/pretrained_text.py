@@ -12,13 +12,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
-from torch import Tensor
 
 from karat.values.chat_templates import PLAIN, ChatTemplate, Stretch
 from karat.values.codecs.codec import codecs
 from karat.values.codecs.text import Packing
-from karat.values.passages import Passage, Turn, normal
-from karat.values.spaces import Space
+from karat.values.codecs.text_rows import TextRows
+from karat.values.passages import Passage, Turn
 from karat.words.errors import DataError, SpecError
 from karat.words.specs import Spec
 
@@ -41,21 +40,15 @@ class PretrainedTextOptions(Spec):
 
 
 @codecs.add("pretrained-text")
-class PretrainedTextCodec:
+class PretrainedTextCodec(TextRows):
     """Texts and conversations in the tokens of a base."""
 
     kind: ClassVar[str] = "pretrained-text"
-    extension: ClassVar[str] = ".txt"
-    media_type: ClassVar[str] = "text/plain; charset=utf-8"
 
     def __init__(self, options: PretrainedTextOptions) -> None:
-        from tokenizers import Tokenizer
-
         assert options.length, "fit the codec first"
-        self.options, self.length = options, options.length
-        self.tokenizer = Tokenizer.from_str(options.tokenizer)
-        self.tokenizer.encode_special_tokens = True  # what a text says is never a mark
-        self.space = Space(axes=("token",), shape=(self.length,), vocab=options.vocab + 1)
+        super().__init__(options, options.tokenizer, options.length)
+        self.options, self.space = options, self._rows_of(options.vocab + 1)
         template = re.sub(r"\{\{ eos_token \}\}", "", PLAIN) if options.answers and not options.template else options.template
         self.chat = ChatTemplate(template, start=options.start, end=options.end)
 
@@ -73,18 +66,13 @@ class PretrainedTextCodec:
         packing: Packing = "single" if asked.answers else "whole" if asked.packing == "single" else asked.packing
         return cls(asked.changed(length=asked.length or min(most, CONTEXT), packing=packing))
 
-    def encode(self, source: str | Passage) -> np.ndarray:
-        """Give the ids of one passage, cut where it does not fit, filled up with 0: int32 (length,).
-
-        Before an answer, what is to be answered is cut first, but not to less than half of the row.
-        """
-        ids = self.written(source)[0]
+    def cut(self, ids: np.ndarray) -> np.ndarray:
+        """Give what a row has room for. Before an answer, what is to be answered is cut first, but not to less than half of the row."""
         if self.options.answers and len(ids) > self.length:
             parted = int(np.argmax(ids == 0))
             kept = min(parted, max(self.length // 2, self.length - (len(ids) - parted)) - 1)
             ids = np.concatenate([ids[:kept], ids[parted:]])
-        ids = ids[: self.length]
-        return np.concatenate([ids, np.zeros(self.length - len(ids), np.int32)])
+        return ids[: self.length]
 
     def written(self, source: str | Passage) -> tuple[np.ndarray, np.ndarray]:
         """Give the ids of a whole passage to its end, and which of them are to be learnt: int32 (n,), bool (n,).
@@ -113,32 +101,15 @@ class PretrainedTextCodec:
 
     def ids(self, text: str) -> list[int]:
         """Give the ids of a text; an end mark in it ends nothing."""
-        ids: list[int] = self.tokenizer.encode(normal(text), add_special_tokens=False).ids
-        return [id or self.options.vocab for id in ids]
+        return [id or self.options.vocab for id in self._tokenized(text)]
 
-    def fits(self, source: str) -> bool:
-        """Say whether a text fits the row whole."""
-        return len(self.ids(source)) <= self.length
-
-    def value(self, packed: Tensor) -> Tensor:
-        return packed.long()
-
-    def decode(self, value: Tensor) -> str:
-        """Give the text up to its end; of a row for an encoder, the answer. Bytes that are no UTF-8 become U+FFFD."""
-        ids = value.tolist()
-        if self.options.answers and 0 in ids:
-            ids = ids[ids.index(0) + 1 :]
-        return self.text(ids[: ids.index(0)] if 0 in ids else ids)
+    def said(self, ids: list[int]) -> list[int]:
+        """Give the part of a row that is the text; of a row for an encoder, the answer."""
+        return ids[ids.index(0) + 1 :] if self.options.answers and 0 in ids else ids
 
     def text(self, ids: list[int]) -> str:
         """Give the text of ids, marks left out."""
         return str(self.tokenizer.decode([id for id in ids if id < self.options.vocab], skip_special_tokens=True))
-
-    def write(self, media: str) -> bytes:
-        return media.encode()
-
-    def state(self) -> dict[str, Any]:
-        return self.options.model_dump(mode="json")
 
     @classmethod
     def load(cls, state: dict[str, Any]) -> Self:

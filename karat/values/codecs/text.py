@@ -9,11 +9,10 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
-from torch import Tensor
 
 from karat.values.codecs.codec import codecs
+from karat.values.codecs.text_rows import TextRows
 from karat.values.passages import ROLES, Passage, Role, normal
-from karat.values.spaces import Space
 from karat.words.errors import DataError
 from karat.words.specs import Spec
 
@@ -46,22 +45,16 @@ class TextOptions(Spec):
 
 
 @codecs.add("text")
-class TextCodec:
-    """Texts and conversations of limited length."""
+class TextCodec(TextRows):
+    """Texts and conversations in a vocabulary that was learnt from the data."""
 
     kind: ClassVar[str] = "text"
-    extension: ClassVar[str] = ".txt"
-    media_type: ClassVar[str] = "text/plain; charset=utf-8"
 
     def __init__(self, options: TextOptions) -> None:
-        from tokenizers import Tokenizer
-
         assert options.tokenizer, "fit the codec first"
         assert options.length, "fit the codec first"
-        self.options, self.length = options, options.length
-        self.tokenizer = Tokenizer.from_str(options.tokenizer)
-        self.tokenizer.encode_special_tokens = True  # a text that says "<end>" does not end there
-        self.space = Space(axes=("token",), shape=(self.length,), vocab=self.tokenizer.get_vocab_size())
+        super().__init__(options, options.tokenizer, options.length)
+        self.options, self.space = options, self._rows_of(self.tokenizer.get_vocab_size())
 
     @classmethod
     def fit(cls, options: dict[str, Any], sources: Iterable[str | Passage]) -> Self:
@@ -82,11 +75,6 @@ class TextCodec:
         if asked.length is None and asked.packing != "single":
             length = max(16, min(length, CONTEXT)) if asked.packing == "whole" or sum(lengths) < 16 * CONTEXT else CONTEXT
         return cls(asked.changed(units=units, vocab=tokenizer.get_vocab_size(), length=length, tokenizer=tokenizer.to_str()))
-
-    def encode(self, source: str | Passage) -> np.ndarray:
-        """Give the ids of one text or conversation, cut where it does not fit, filled up with 0: int32 (length,)."""
-        ids = self.written(source)[0][: self.length]
-        return np.concatenate([ids, np.zeros(self.length - len(ids), np.int32)])
 
     def written(self, source: str | Passage) -> tuple[np.ndarray, np.ndarray]:
         """Give the ids of a whole passage to its end, and which of them are to be learnt: int32 (n,), bool (n,).
@@ -115,30 +103,18 @@ class TextCodec:
 
     def ids(self, text: str) -> list[int]:
         """Give the ids of a text; what it says, even "<end>", is never taken for a mark."""
-        ids: list[int] = self.tokenizer.encode(normal(text), add_special_tokens=False).ids
+        return self._tokenized(text)
+
+    def cut(self, ids: np.ndarray) -> np.ndarray:
+        """Give what a row has room for: the beginning."""
+        return ids[: self.length]
+
+    def said(self, ids: list[int]) -> list[int]:
         return ids
-
-    def fits(self, source: str) -> bool:
-        """Say whether a text fits the row whole."""
-        return len(self.ids(source)) <= self.length
-
-    def value(self, packed: Tensor) -> Tensor:
-        return packed.long()
-
-    def decode(self, value: Tensor) -> str:
-        """Give the text up to its end. Bytes that are no UTF-8 become U+FFFD."""
-        ids = value.tolist()
-        return self.text(ids[: ids.index(0)] if 0 in ids else ids)
 
     def text(self, ids: list[int]) -> str:
         """Give the text of ids, marks left out."""
         return str(self.tokenizer.decode(ids))
-
-    def write(self, media: str) -> bytes:
-        return media.encode()
-
-    def state(self) -> dict[str, Any]:
-        return self.options.model_dump(mode="json")
 
     @classmethod
     def load(cls, state: dict[str, Any]) -> Self:
