@@ -32,7 +32,7 @@ from karat.work.engines.own import OwnEngine
 from karat.work.export import ctranslate, huggingface  # noqa: F401 - the formats register themselves
 from karat.work.export.language import LanguageModel, Precision, exporters
 from karat.work.generation import Ready
-from karat.work.recipes.recipes import Dials
+from karat.work.recipes.dials import Dials
 from karat.work.runs import plan_run, run
 
 HERE = Path(__file__).parent

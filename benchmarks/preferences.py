@@ -39,9 +39,10 @@ from karat.store.store import Store
 from karat.values.passages import Passage, Turn
 from karat.words.errors import DataError
 from karat.work.generation import Ready
+from karat.work.orders import Order, WritingOptions
 from karat.work.reading import cost_of
 from karat.work.rewards import open_reward
-from karat.work.writing import Order, Writer, WritingOptions
+from karat.work.writing import Writer
 
 HERE = Path(__file__).parent
 FLIPS = 0.15

@@ -28,7 +28,8 @@ from karat.work.export.ctranslate import CTranslate2
 from karat.work.export.huggingface import HuggingFace
 from karat.work.export.language import LanguageModel, Precision
 from karat.work.generation import Ready
-from karat.work.writing import Order, Writer, WritingOptions
+from karat.work.orders import Order, WritingOptions
+from karat.work.writing import Writer
 
 RESULTS = Path(__file__).parent / "results" / "text-generation.json"
 BATCHES = (1, 16)

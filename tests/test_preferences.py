@@ -31,10 +31,11 @@ from karat.words.errors import Cancelled, DataError, SpecError
 from karat.words.events import Finished, Warned
 from karat.work.checkpoints import same_weights
 from karat.work.codecs import load_codec
+from karat.work.orders import Order, WritingOptions
 from karat.work.rewards import open_reward
 from karat.work.runs import folder_of
 from karat.work.training import chosen_weights
-from karat.work.writing import Order, Writer, WritingOptions
+from karat.work.writing import Writer
 
 ANIMALS = ("fox", "owl", "hare", "goat", "newt", "crane", "otter", "lynx", "whale", "heron")
 WARM, COLD = ("gladly", "my dear", "lovely"), ("again", "if I must", "dull")

@@ -33,9 +33,10 @@ from karat.work.bases import BaseFiles, bring_base
 from karat.work.checkpoints import read_checkpoint, same_weights
 from karat.work.codecs import load_codec
 from karat.work.generation import Ready, all_values
+from karat.work.orders import Order, WritingOptions
 from karat.work.plans import RunSpec
 from karat.work.runs import folder_of, run
-from karat.work.writing import Order, Writer, WritingOptions
+from karat.work.writing import Writer
 
 WRITERS = [kind for kind in KINDS if kind != "t5"]
 ASKED = Turn(role="user", text="What do you like?")

@@ -29,7 +29,8 @@ from karat.words.errors import DataError, KaratError, SpecError
 from karat.words.specs import canonical
 from karat.work.beams import beams_of
 from karat.work.holding import Held
-from karat.work.writing import Order, Writer, WritingOptions
+from karat.work.orders import Order, WritingOptions
+from karat.work.writing import Writer
 
 TEXTS = ["a red fox and a blue whale", '{"name": "fox", "age": 12}', "狐狸和蓝色的鲸鱼", "héron, über, 中文"]
 NET = TransformerSpec(width=32, depth=2)

@@ -16,7 +16,8 @@ from karat.words.errors import DataError, SpecError
 from karat.words.events import Event, Finished
 from karat.words.specs import Spec
 from karat.work.generation import Ready
-from karat.work.writing import Order, Writer, WritingOptions
+from karat.work.orders import Order, WritingOptions
+from karat.work.writing import Writer
 
 __all__ = ["AugmentingWish", "augment_snapshot"]
 

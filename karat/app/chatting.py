@@ -10,7 +10,7 @@ from karat.store.store import Store
 from karat.values.passages import Passage, Turn
 from karat.words.errors import SpecError
 from karat.words.events import Event, Warned
-from karat.work.writing import Order, WritingOptions
+from karat.work.orders import Order, WritingOptions
 
 ROOM = 4
 """The part of the context that is left for an answer, unless `most` says how long it may be: a fourth."""

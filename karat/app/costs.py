@@ -118,8 +118,7 @@ def spent(store: Store, owner: str) -> Spent:
     declared = _declared(store)
     changes = [each.since for each in declared[1:]]  # the first ones hold for what was before, too
     seconds = [
-        store.queue.spent(owner, since=since, until=until)
-        for since, until in zip([-math.inf, *changes], [*changes, math.inf], strict=True)
+        store.queue.spent(owner, since=since, until=until) for since, until in zip([-math.inf, *changes], [*changes, math.inf], strict=True)
     ]
     held = declared or [Prices()]
     money = sum(some * each.device_hour for some, each in zip(seconds, held, strict=True)) / HOUR

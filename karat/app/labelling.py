@@ -14,7 +14,8 @@ from karat.store.store import Store
 from karat.values.passages import Passage, Turn
 from karat.words.errors import NotFoundError, SpecError
 from karat.words.events import Event
-from karat.work.writing import Order, Writer, WritingOptions
+from karat.work.orders import Order, WritingOptions
+from karat.work.writing import Writer
 
 __all__ = ["Labelling", "label"]
 

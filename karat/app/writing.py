@@ -29,8 +29,9 @@ from karat.words.errors import Cancelled, DataError, SpecError, StoreError
 from karat.words.events import Event, Finished, Progress, Started
 from karat.words.specs import digest_of
 from karat.work.generation import Ready
+from karat.work.orders import Order, WritingOptions
 from karat.work.requests import Request
-from karat.work.writing import Order, Writer, WritingOptions
+from karat.work.writing import Writer
 
 WRITES = ("autoregressive", "pretrained")
 """The families that write token by token."""

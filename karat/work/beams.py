@@ -14,7 +14,7 @@ from karat.learning.families.choosing import adjusted
 from karat.learning.nets.decoding import Decoder
 
 if TYPE_CHECKING:
-    from karat.work.writing import WritingOptions
+    from karat.work.orders import WritingOptions
 
 
 class Beam(NamedTuple):

@@ -10,8 +10,9 @@ from karat.values.given import Given
 from karat.values.passages import Passage
 from karat.words.errors import SpecError
 from karat.work.generation import Ready, all_values
+from karat.work.orders import Order, WritingOptions
 from karat.work.reading import TextLike
-from karat.work.writing import Order, Writer, WritingOptions
+from karat.work.writing import Writer
 
 
 class Following:

@@ -31,12 +31,13 @@ from karat.words.errors import DataError, SpecError
 from karat.words.events import Event, Progress, Started
 from karat.words.specs import digest_of
 from karat.work.codecs import load_codec
+from karat.work.orders import Order, WritingOptions, whole
 from karat.work.plans import RunSpec
 from karat.work.reading import Foretelling
 from karat.work.rewards import best_of, open_reward
 from karat.work.starts import Start
 from karat.work.training import Objective
-from karat.work.writing import Order, Writer, WritingOptions, whole
+from karat.work.writing import Writer
 
 
 @dataclass(frozen=True)

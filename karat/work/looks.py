@@ -16,9 +16,10 @@ from karat.values.passages import Passage
 from karat.work.evaluation import Yardstick, quick_score
 from karat.work.generation import all_values
 from karat.work.measuring import targets_of
+from karat.work.orders import Order, WritingOptions
 from karat.work.plans import RunSpec
 from karat.work.training import SHOWN
-from karat.work.writing import Order, Writer, WritingOptions
+from karat.work.writing import Writer
 
 DRAFTS, DRAFT_TOKENS = 4, 96
 """How many texts are written at a look, and how long they may be: writing takes as long as many steps of training."""

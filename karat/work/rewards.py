@@ -13,7 +13,7 @@ from karat.store.store import Store
 from karat.values.passages import Passage
 from karat.values.tensors import TensorFile, tensor_bytes
 from karat.words.errors import DataError, NotFoundError
-from karat.work.writing import Written
+from karat.work.orders import Written
 
 HELD_OUT = ("validation", "test", "judge")
 

@@ -17,7 +17,8 @@ from karat.store.queue import Job
 from karat.words.errors import Cancelled, KaratError, SpecError
 from karat.words.events import Event, Progress
 from karat.work.embedding import embedded
-from karat.work.writing import Line, Order, Token, Writer, WritingOptions
+from karat.work.orders import Order, Token, WritingOptions
+from karat.work.writing import Line, Writer
 
 
 @dataclass
