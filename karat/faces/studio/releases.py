@@ -44,10 +44,11 @@ async def _made(visit: Visit, release: str, count: int) -> tuple[AssetLine, ...]
 
 
 async def _card(visit: Visit, offer: Offer, names: Mapping[str, Sequence[str]]) -> None:
+    made = await _made(visit, offer.id, SHOWN)  # a card that waits would be shown without its name
     with block("card", "a") as card:
         card._props["href"] = address("/releases", of=offer.id)
         with block("strip"):
-            for asset in await _made(visit, offer.id, SHOWN):
+            for asset in made:
                 if asset.media_type.startswith("image/"):
                     parts.picture(f"/studio/assets/{asset.id}/thumb", "")
         with block("line apart"):
