@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from elsewhere import Place
 from PIL import Image
 from served import Served, add_texts, serve
 
@@ -42,9 +43,10 @@ ASK: list[Any] = [{"role": "user", "content": "Where is a red?"}]
 
 
 @pytest.fixture(scope="module")
-def served(chain: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(chain: Path, place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
     shutil.copytree(chain / "store", folder / "store", symlinks=True)
+    place.carry(folder / "store")
     add_texts(folder)
     store = Store.open(folder / "store")
     declare(store, Prices(device_hour=3600 * PRICE, currency="EUR"))

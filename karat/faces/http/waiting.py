@@ -92,6 +92,7 @@ async def _lines(events: AsyncIterator[dict[str, Any] | str], named: bool) -> As
         yield f"data: {json.dumps(body_of(error), ensure_ascii=False)}\n\n"
     finally:
         if coming is not None:
+            coming.add_done_callback(lambda last: last.cancelled() or last.exception())  # nobody is there any more to hear of it
             coming.cancel()
 
 
