@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from shell import Shell
 
-from karat.app.serving import pulse
+from karat.app.serving import desk, pulse
 from karat.app.serving.asking import Drawing
 from karat.app.serving.catalog import DIALS, FILLS, Offer, check_retouching
 from karat.app.serving.desk import Desk, FullError, TooManyError
@@ -187,3 +187,22 @@ def test_who_cannot_retouch_says_what_is_missing() -> None:
     with pytest.raises(SpecError, match="makes no pictures"):
         check_retouching(offer.changed(makes="text"), masked=False)
     check_retouching(offer.changed(varies=True), masked=False)
+
+
+def test_who_is_cancelled_while_something_comes_is_cancelled() -> None:
+    """A client may leave at the moment of a step; were that forgotten, its job would run to the end."""
+
+    async def leave_as_it_comes(turns: int) -> bool:
+        heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        waiting = asyncio.ensure_future(desk._next(heard))
+        await asyncio.sleep(0.01)
+        heard.put_nowait({"kind": "step"})
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if waiting.done():
+            return True
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        return waiting.cancelled()
+
+    assert all(asyncio.run(leave_as_it_comes(turns)) for turns in range(4))

@@ -104,10 +104,8 @@ class Desk:
                     self.ended_by(job)
                     yield {"kind": "ended", "job": job.model_dump(mode="json")}
                     return
-                event = {"kind": "ended"}
-                with suppress(TimeoutError):
-                    while (event := await asyncio.wait_for(heard.get(), LOOK))["kind"] != "ended":
-                        yield event
+                while (coming := await _next(heard)) is not None and coming["kind"] != "ended":
+                    yield coming
         finally:
             self._watching[id].discard(heard)
             if not self._watching[id]:
@@ -176,3 +174,15 @@ class Desk:
             waiting[submission.owner] += 1
             accepted.append((submission, future))
         return accepted
+
+
+async def _next(heard: asyncio.Queue[dict[str, Any]]) -> dict[str, Any] | None:
+    """Give what is heard next; nothing, if that takes longer than `LOOK`.
+
+    No `asyncio.wait_for`: before Python 3.12 it forgets that it was cancelled when something comes at that moment.
+    """
+    try:
+        async with asyncio.timeout(LOOK):
+            return await heard.get()
+    except TimeoutError:
+        return None

@@ -80,7 +80,8 @@ class Passing:
             if whole:
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), SLOWEST)
+                async with asyncio.timeout(SLOWEST):
+                    message = await receive()
             except TimeoutError:
                 raise HTTPException(408, "The body did not come in time.") from None
             came += len(message.get("body", b""))
