@@ -16,7 +16,7 @@ from karat.app.chain import find
 from karat.app.data import import_source
 from karat.app.people import People
 from karat.app.releasing import remember
-from karat.app.verdicts import Verdict, judge
+from karat.app.verdicts import Verdict, judge, pairs
 from karat.faces.studio import policing, review, train, underway
 from karat.faces.studio.chinese import CHINESE
 from karat.faces.studio.frame import WAYS
@@ -163,7 +163,8 @@ def test_pairs_are_judged_blind_by_the_keyboard(served: Served, store: Store) ->
         assert [each.spec["position"] for each in told] == list(range(total))
         stood = [[store.get(asset) for asset in each.made_from] for each in told]
         assert all({asset.made_from[0] for asset in two} == sides and two[0].spec == two[1].spec for two in stood)
-        assert {two[0].made_from[0] for two in stood} == sides, "each stood first at times"
+        firsts = {store.get(pair.first).made_from[0] for by in "abcdefgh" for pair in pairs(store, by, (min(sides), max(sides)))}
+        assert firsts == sides, "each stands first at times"
         _open(page, served.address, "/review?mode=together")
         page.get_by_role("cell", name="Rival").wait_for()
         page.get_by_text("Nothing has been judged by two people yet.").first.wait_for()
