@@ -1,6 +1,7 @@
 """What is asked of any release on the page Create: conditions, a seed, dials."""
 
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -13,7 +14,7 @@ from karat.faces.studio.parts import block, careful, tag
 from karat.faces.studio.visit import Visit
 
 
-class Asking:
+class Asking(ABC):
     """What is asked of a release that makes pictures and of one that writes alike: conditions and a seed."""
 
     def __init__(self, visit: Visit, offer: Offer, canvas: ui.element) -> None:
@@ -26,9 +27,9 @@ class Asking:
         """Whether there is something that the release can be kept closer to."""
         return bool(self.offer.given) and "guidance" in self.offer.dials
 
+    @abstractmethod
     def show(self, known: dict[str, Any]) -> None:
         """Lay out the form and the canvas, with the settings that are known."""
-        raise NotImplementedError
 
     def conditions(self, known: dict[str, Any]) -> None:
         """Put a field for everything that the release can be told."""

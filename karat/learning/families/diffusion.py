@@ -96,8 +96,9 @@ class Diffusion(nn.Module):
         flow, fresh = self._velocity(given, options), noise.normal(*self.bridge.inner.value_shape)
         times = [1 - strength * (1 - t) for t in grid(options.steps, options.shift)]
         x_t = (1 - times[0]) * fresh + times[0] * data
-        ends = [round(place * options.steps / min(STRETCHES, options.steps)) for place in range(min(STRETCHES, options.steps) + 1)]
-        rounds = [1] + [ROUNDS if strength == 1 else 1] * (len(ends) - 2)
+        stretches = min(STRETCHES, options.steps)
+        ends = [round(place * options.steps / stretches) for place in range(stretches + 1)]
+        rounds = [1] + [ROUNDS if strength == 1 else 1] * (stretches - 1)
         total = sum((last - first) * count for (first, last), count in zip(pairwise(ends), rounds, strict=True))
         done = 0
         for (first, last), count in zip(pairwise(ends), rounds, strict=True):
