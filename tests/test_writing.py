@@ -19,6 +19,7 @@ from karat.learning.families.choosing import Choice, choose
 from karat.learning.models import Model, ModelSpec
 from karat.learning.nets.decoding import CausalDecoder
 from karat.learning.nets.matrices import Precision, matrix_of
+from karat.learning.nets.pacing import AGAIN, Pace
 from karat.learning.nets.transformer import CausalTransformer, TransformerSpec
 from karat.values.codecs.spelling import Speller, spelling_of
 from karat.values.codecs.text import TextCodec
@@ -100,10 +101,34 @@ def test_rows_keep_their_numbers_when_they_are_arranged() -> None:
     assert torch.equal(second, torch.stack([alone[2][1], alone[0][1]]))
 
 
+def test_steps_take_as_many_threads_as_are_fastest_of_late() -> None:
+    took = {1: 3.0, 2: 2.0}
+    pace, chosen = Pace([1, 2]), []
+    for step in range(6 * AGAIN):
+        took[2] = 2.0 if step < 3 * AGAIN else 9.0
+        chosen.append(pace.choice(4))
+        pace.tell(4, chosen[-1], took[chosen[-1]])
+    assert set(chosen[:2]) == {1, 2}, "each is tried"
+    assert chosen[2 : 3 * AGAIN].count(1) <= 3, "the fastest is kept to"
+    assert chosen[3 * AGAIN + 1 :].count(2) <= 3, "until other programs make it slow"
+    assert Pace([1]).choice(1) == 1
+
+
+def test_a_text_is_the_same_with_any_number_of_threads() -> None:
+    net = awaken(CausalTransformer(Space(axes=("token",), shape=(40,), vocab=50), {}, NET))
+    decoder = CausalDecoder(net)
+    found = []
+    for choice in decoder.pace.choices:
+        decoder.pace = Pace([choice])
+        decoder.begin(0, [1, 2, 3], Given())
+        found.append(torch.cat([decoder.step([id]) for id in range(30)]))
+    assert all(torch.equal(each, found[0]) for each in found)
+
+
 def test_where_numbers_depend_on_the_rows_beside_them_all_steps_have_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     net = awaken(CausalTransformer(Space(axes=("token",), shape=(40,), vocab=50), {}, NET))
     free = CausalDecoder(net)
-    monkeypatch.setattr(CausalDecoder, "_is_steady", lambda decoder: False)
+    monkeypatch.setattr(CausalDecoder, "_steadily", lambda decoder, count: None)
     bound = CausalDecoder(net)
     for decoder in (free, bound):
         for row, prompt in enumerate([[1, 2, 3], [4], [5, 6, 7, 8]]):

@@ -2,16 +2,16 @@
 
 Projections that read the same are one matrix, norms' weights are folded into the matrices that follow them. Rows of different lengths share
 a step: each has its keys and values from its first place on, and what lies behind its end is masked. A step of a small net is so short that
-a second thread costs more than it brings, above all where other programs run: it takes one.
+more threads bring less than they cost where other programs run: while it goes on, the decoder finds out how many are fastest.
 
 A row's numbers must not depend on the rows beside it. A matrix product on the CPU gives a row the same bits among 2 to 16 rows (for one
 row, or more than 16, other kernels may run), so a single row is computed twice; products of whole numbers always do. Attention does where
 the number of places is a multiple of 16, the width of the widest vectors, and functions of single numbers where the width of a row is.
-Whether that holds on the machine at hand is tried out once; where it does not, every step has 16 rows and the whole context.
+Whether that holds on the machine at hand is tried out once; where it does not, every step has 16 rows and the whole context. So it is with
+threads: where their number changes a single bit, it does not change.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from karat.learning.nets.matrices import Matrix, Precision, matrix_of
+from karat.learning.nets.pacing import Pace, threads
 from karat.learning.nets.parts import Norm
 from karat.learning.nets.transformer import CausalBlock, CausalTransformer
 from karat.values.given import Given
@@ -31,7 +32,7 @@ STRIDE = 32
 HIDDEN = 64
 """Gated layers get a multiple of so many channels, those that are added being nothing."""
 SMALL = 2**26
-"""Weights of a net up to which a step takes one thread."""
+"""Weights of a net up to which one thread is enough where the number of threads must not change."""
 TINY = torch.finfo(torch.float32).eps
 """What a norm adds to the mean square."""
 
@@ -72,12 +73,13 @@ class Layer:
     def of(cls, block: CausalBlock, precision: Precision) -> "Layer":
         attention, layer = block.attention, block.layer
         scales = [norm.weight.expand(attention.heads, -1) for norm in (attention.query_norm, attention.key_norm)]
+        scaled = torch.cat(scales)
         spare = -layer.gate.out_features % HIDDEN
         widening = [F.pad(_after(block.norm_2, part.weight), (0, spare)) for part in (layer.gate, layer.up)]
         into = torch.cat([part.weight for part in (attention.query, attention.key, attention.value)])
         return cls(
             mix_in=matrix_of(_after(block.norm_1, into), precision),
-            scaled=torch.cat(scales),
+            scaled=scaled * scaled.shape[1] ** 0.5,
             mix_out=matrix_of(attention.out.weight.t(), precision),
             widen=matrix_of(torch.cat(widening, 1), precision),
             down=matrix_of(F.pad(layer.down.weight.t(), (0, 0, 0, spare)), precision),
@@ -96,30 +98,32 @@ class CausalDecoder:
             self.device, self.width = net.leave.weight.device, net.leave.in_features
             self.heads, self.part = self.layers[0].scaled.shape[0] // 2, self.layers[0].scaled.shape[1]
             self.threads = threads_for(sum(weight.numel() for weight in net.parameters()))
+            self.pace = Pace([self.threads])
+            self.tiny, self.tiny_part = (torch.tensor((size * TINY) ** 0.5, device=self.device) for size in (self.width, self.part))
             turn = net.turn[:, None]
             self.cos, self.sin = torch.cat([turn.cos()] * 2, -1), torch.cat([-turn.sin(), turn.sin()], -1)
             self.places = torch.arange(_rounded(net.lead + self.longest), device=self.device)
             self.steady, self.lengths, self.room = True, [0] * ROWS, 0
             self.cache = torch.empty(0, 0)
             self._looked: tuple[int, int, Tensor, list[tuple[Tensor, Tensor, Tensor]]] = (0, 0, self.cache, [])
-            self.steady = self._is_steady()
+            self._try_out()
 
     def begin(self, row: int, ids: Sequence[int], given: Given) -> Tensor:
         """Read a prompt into a row. How it is computed follows from its length alone."""
-        with torch.inference_mode(), _threads(self.threads):
+        with torch.inference_mode(), threads(self.threads):
             states_ND = self._read(row, self.net.opening(given.to(self.device), 1)[0], ids)
             return self.leave.times(self._normed(states_ND[-1:]))[0]
 
     def costs(self, ids: Sequence[int]) -> Tensor:
         """Give the nats (N,) of each id after those before it. Takes the place of what the first row held."""
-        with torch.inference_mode(), _threads(self.threads):
+        with torch.inference_mode(), threads(self.threads):
             states_ND = self._read(0, self.net.opening(Given(), 1)[0], ids[:-1])[self.net.lead - 1 :]
             logits_NV = self.leave.times(self._normed(states_ND))
             return F.cross_entropy(logits_NV, torch.tensor(ids, device=self.device), reduction="none")
 
     def step(self, ids: Sequence[int]) -> Tensor:
         """Go on by an id in each of the first rows."""
-        with torch.inference_mode(), _threads(self.threads):
+        with torch.inference_mode(), self.pace.step(len(ids)):
             wanted = len(ids)
             rows = ROWS if not self.steady else max(self.leave.least, wanted)
             lengths = [*self.lengths[:wanted], *[self.lengths[0]] * (rows - wanted)]
@@ -185,7 +189,7 @@ class CausalDecoder:
         for number, layer in enumerate(self.layers):
             mixed = layer.mix_in.times(self._normed(x)).view(-1, 3 * heads, part)
             turning = mixed[:, : 2 * heads]
-            turned = F.rms_norm(turning, (part,), None, TINY).mul_(layer.scaled)
+            turned = torch.mul(turning, layer.scaled).div_(_length(turning, self.tiny_part))
             # Turned by half a circle, each channel stands where its partner was.
             torch.addcmul(turned * cos, turned.roll(part // 2, -1), sin, out=turning)
             x = layer.mix_out.onto(x, mix(number, mixed[:, :heads], mixed[:, heads:]))
@@ -194,8 +198,8 @@ class CausalDecoder:
         return x
 
     def _normed(self, x: Tensor) -> Tensor:
-        """Give rows whose mean square is 1; a norm's weight stands in the matrix that follows."""
-        return F.rms_norm(x, (self.width,), None, TINY)
+        """Give rows whose length is 1. That their mean square be 1, and a norm's weight, stand in the matrix that follows."""
+        return x / _length(x, self.tiny)
 
     def _seen(self, rows: int, reach: int) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Give each layer's whole cache as places (·, C), and the keys and values (B, K, reach, C) of some rows."""
@@ -219,21 +223,29 @@ class CausalDecoder:
             cache[:, :there, :, : self.room] = self.cache
         self.cache, self.room = cache, room
 
-    def _is_steady(self) -> bool:
-        """Try whether a row's numbers stay the same alone, among a few and among many, beside longer ones and in its order."""
+    def _try_out(self) -> None:
+        """Find out whether a row's numbers depend on the rows beside it, and which numbers of threads give the same."""
+        alone = self._steadily(self.threads)
+        self.steady = alone is not None
+        others = {1, torch.get_num_threads()} - {self.threads} if self.steady and self.device.type == "cpu" else set()
+        if others and all(_equal(alone, self._steadily(count)) for count in others):
+            self.pace = Pace(sorted({self.threads, *others}))
+
+    def _steadily(self, count: int) -> Tensor | None:
+        """Give a row's logits with so many threads if they are the same alone and among others, few and many, longer ones, in any order."""
         seen = [
             torch.randint(self.vocab, (3 + 7 * row % 23,), generator=torch.Generator().manual_seed(row)).tolist() for row in range(ROWS)
         ]
         seen = [ids[: max(1, self.longest - 1)] for ids in seen]
         start = self.net.enter.weight[:1]
-        found = []
+        self.pace, before, found = Pace([count]), self.pace, []
         for rows in ((0,), (0, 1), (4, 0, 2), (9, 3, 5, 7, 0), tuple(reversed(range(ROWS)))):
             for row, source in enumerate(rows):
                 self._read(row, start, seen[source])
             logits = self.step([seen[source][0] for source in rows])
             found.append(logits[rows.index(0)].clone())
-        self.lengths, self.room, self.cache = [0] * ROWS, 0, torch.empty(0, 0)
-        return all(torch.equal(each, found[0]) for each in found)
+        self.lengths, self.room, self.cache, self.pace = [0] * ROWS, 0, torch.empty(0, 0), before
+        return found[0] if all(torch.equal(each, found[0]) for each in found) else None
 
 
 def threads_for(weights: int) -> int:
@@ -246,16 +258,14 @@ def _rounded(places: int) -> int:
 
 
 def _after(norm: Norm, weight: Tensor) -> Tensor:
-    """Give the matrix that stands for a norm's weight and a linear layer."""
-    return (weight * norm.weight).t().contiguous()
+    """Give the matrix that stands for a norm and a linear layer, for rows whose length is 1."""
+    return (weight * norm.weight * weight.shape[1] ** 0.5).t().contiguous()
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Compute with so many threads, then with as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _length(x: Tensor, tiny: Tensor) -> Tensor:
+    """Give the lengths of what stands on the last axis, which is kept."""
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True).hypot_(tiny)
+
+
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is not None and other is not None and torch.equal(one, other)
