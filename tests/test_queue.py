@@ -3,6 +3,7 @@
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
@@ -205,15 +206,16 @@ def test_a_crowd_that_submits_the_same_has_one_job(tmp_path: Path) -> None:
 class Deaths(RuleBasedStateMachine):
     """Workers that claim, beat, finish, die and come back late, in any order."""
 
-    @initialize(folder=st.just(None))
-    def open(self, folder: None) -> None:
-        import tempfile
-
-        self.clock = Clock()
-        self.store = Store.open(Path(tempfile.mkdtemp()), clock=self.clock)
+    @initialize()
+    def open(self) -> None:
+        self.clock, self.folder = Clock(), TemporaryDirectory()
+        self.store = Store.open(Path(self.folder.name), clock=self.clock)
         self.accepted: set[str] = set()
         self.claims: list[Claim] = []
         self.completed: Counter[str] = Counter()
+
+    def teardown(self) -> None:
+        self.folder.cleanup()
 
     @rule(owner=st.sampled_from(["ann", "bob"]), lane=st.sampled_from(["interactive", "bulk"]))
     def submit(self, owner: str, lane: str) -> None:
