@@ -12,6 +12,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 QUICK = (
     ("loop.py",),
+    ("finetune_overhead.py",),
+    ("command_line.py",),
     ("quality.py", "digits", "--minutes", "1"),
     ("sampling.py", "digits"),
     ("text_generation.py",),

@@ -21,6 +21,8 @@ TITLES = {
     "text generation": "Writing speed",
     "text examples": "Examples of text, with what they wrote",
     "loop": "Overhead of the loop",
+    "fine-tuning": "Overhead of the loop in fine-tuning",
+    "text_autoencoder": "Texts through latents",
     "near duplicates": "Near duplicates of texts",
     "personal data": "Personal data",
     "preferences": "Learning from verdicts",
@@ -88,11 +90,13 @@ def _tables(rows: list[dict[str, Any]]) -> list[str]:
         own = sorted((row for row in rows if str(row.get("data", "")) == data), key=lambda row: (_minutes(row), _contender(row)))
         names = _columns(own)
         floors = {name: value for row in own if isinstance(row.get("floor"), dict) for name, value in row["floor"].items()}
-        body = [["_real data_", "", *(_interval(floors.get(name)) for name in names)]] if floors else []
+        timed = any(_minutes(row) for row in own)
+        body = [["_real data_", *([""] * timed), *(_interval(floors.get(name)) for name in names)]] if floors else []
         for row in own:
-            minutes = f"{_minutes(row):g}" if _minutes(row) else ""
-            body.append([_contender(row), minutes, *(_interval(_scores(row).get(name)) for name in names)])
-        lines += [*([f"### {data}", ""] if data else []), *table(["", "minutes", *names], body), "", _conditions(own), ""]
+            minutes = [f"{_minutes(row):g}" if _minutes(row) else ""] * timed
+            body.append([_contender(row), *minutes, *(_interval(_scores(row).get(name)) for name in names)])
+        head = ["", *(["minutes"] * timed), *names]
+        lines += [*([f"### {data}", ""] if data else []), *table(head, body), "", _conditions(own), ""]
         lines += [line for row in own for line in _outputs(row)]
     return lines[:-1]
 
