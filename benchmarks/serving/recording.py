@@ -19,6 +19,7 @@ class Results:
 
     what: str
     kept: bool
+    threads: int = 1
 
     def add(self, contender: str, data: str, scores: dict[str, Any], about: dict[str, Any] | None = None) -> None:
         """Print what was measured of a contender and record it, with what else is to be known about it."""
@@ -31,7 +32,7 @@ class Results:
                 "scores": scores,
                 "about": about or {},
                 **machine(),
-                "threads": 1,
+                "threads": self.threads,
             }
             record(BENCHMARKS / "results" / f"server-{self.what}.json", row, key=("data", "contender"))
 
@@ -43,7 +44,7 @@ def asked(what: str, doc: str | None, **defaults: Any) -> tuple[argparse.Namespa
         parser.add_argument(f"--{name}", type=type(value), default=value, help=f"{value} if not given")
     parser.add_argument("--unrecorded", action="store_true", help="only print the results")
     options = parser.parse_args()
-    return options, Results(what, not options.unrecorded)
+    return options, Results(what, not options.unrecorded, getattr(options, "threads", 1))
 
 
 def _figure(value: Any) -> str:
