@@ -23,7 +23,7 @@ from karat.values.spaces import Space
 from karat.work.plans import TrainingPlan
 from karat.work.training import train
 
-VOCAB, LENGTH, BATCH, STEPS, ROUNDS = 4096, 128, 8, 20, 5
+VOCAB, LENGTH, BATCH, STEPS, ROUNDS = 4096, 128, 8, 100, 5
 CONFIG = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": VOCAB, "n_embd": 128, "n_layer": 4, "n_head": 4}
 MARKS = {"n_positions": LENGTH, "bos_token_id": 0, "eos_token_id": 0}
 LORA = {"kind": "lora", "rank": 16, "alpha": 32}

@@ -24,7 +24,7 @@ from karat.work.training import train
 
 SPACE = Space(axes=("height", "width"), shape=(16, 16), channels=3)
 SPEC = ModelSpec.from_values({"space": SPACE, "given": {"label": Space(vocab=10)}, "family": {"kind": "diffusion"}})
-STEPS, ROUNDS = 20, 5
+STEPS, ROUNDS = 100, 5
 
 
 class Batches:
