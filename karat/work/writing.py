@@ -55,6 +55,7 @@ class Writer:
         spelling = spelling_of(codec.tokenizer)
         self.spelling = [*spelling, *[b""] * (self.decoder.vocab - len(spelling))]
         self.marks = frozenset(ROLE_IDS.values() if isinstance(codec, TextCodec) else ())
+        self.unmarked = torch.tensor([id not in self.marks for id in range(self.decoder.vocab)])
         self._grammars: Grammars | None = None
 
     def write(self, orders: Sequence[Order]) -> Iterator[Token]:
@@ -306,12 +307,12 @@ class Desk:
         bound = [(place, self.rows[row]) for place, row in enumerate(rows)]
         if not self.writer.marks and all(line.guide is None for _, line in bound):
             return None
-        allowed = torch.ones(len(rows), self.decoder.vocab, dtype=torch.bool)
+        allowed = self.writer.unmarked.repeat(len(rows), 1)
         for place, line in bound:
             if line.guide is not None:
                 allowed[place] = line.guide.allowed()
-            elif not line.is_talk:
-                allowed[place, list(self.writer.marks)] = False
+            elif line.is_talk:
+                allowed[place] = True
         return allowed
 
 
