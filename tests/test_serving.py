@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 from shell import Shell
+from starlette.testclient import TestClient
 
 from karat.app.serving import desk, pulse
 from karat.app.serving.asking import Drawing
 from karat.app.serving.catalog import DIALS, FILLS, Offer, check_retouching
 from karat.app.serving.desk import Desk, FullError, TooManyError
+from karat.app.serving.service import ServiceSettings
 from karat.app.serving.worker import Worker
+from karat.faces.http.app import create_app
 from karat.learning.families.family import families
 from karat.store.queue import Job, Submission
 from karat.store.store import Store
@@ -135,6 +138,29 @@ def test_the_desk_is_bounded(store: Store) -> None:
     kinds = [type(each) for each in told]
     assert kinds == [Job, Job, Job, TooManyError, Job, Job, FullError]
     assert all(1 <= each.retry_after <= 120 for each in told if isinstance(each, FullError))
+
+
+def test_work_is_refused_at_the_door_while_all_places_are_taken(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_app(ServiceSettings(store=store.folder, workers=0, open=True, most_waiting=2))
+    asked = {"kind": "generate", "spec": {"release": "shapes:live", "request": {}}}
+    with TestClient(app, base_url="http://localhost") as web:
+        accepted = [web.post("/api/jobs", json=asked).json()["job"]["id"] for _ in range(2)]
+        submitted = app.state.service.desk.submit
+        monkeypatch.setattr(app.state.service.desk, "submit", None)
+        refused = [web.post(path, content=b"never read") for path in ("/api/jobs", "/v1/images/generations")]
+        assert {(each.status_code, each.json()["error"]["code"]) for each in refused} == {(503, "full")}
+        assert all(1 <= int(each.headers["retry-after"]) <= 120 and each.headers["x-request-id"] for each in refused)
+        assert web.get("/v1/models").status_code == 200
+        assert web.post(f"/api/jobs/{accepted[0]}/cancel").status_code == 200
+        monkeypatch.setattr(app.state.service.desk, "submit", submitted)
+        accepted.append(web.post("/api/jobs", json=asked).json()["job"]["id"])
+        assert web.post("/api/jobs", json=asked).status_code == 503
+        for id in accepted[1:]:
+            store.queue.cancel(id)
+        monkeypatch.setattr(desk, "LOOK", 0.0)
+        assert web.post("/api/jobs", json=asked).status_code == 202, "places that became free unheard are found"
+        for job in store.queue.latest(state="queued"):
+            store.queue.cancel(job.id)
 
 
 def test_a_killed_worker_loses_nothing(store: Store) -> None:

@@ -69,6 +69,7 @@ class Desk:
         self._coming: list[tuple[Submission, Future]] = []
         self._watching: dict[str, set[asyncio.Queue[dict[str, Any]]]] = {}
         self._came = asyncio.Event()
+        self._counted, self._counted_at = 0, -LOOK
         self._listener: Listener = await listen(wire_place(self.store.folder), self._heard)
         self._committing = asyncio.create_task(self._commit_forever())
 
@@ -82,6 +83,12 @@ class Desk:
         """Tell all who watch a job that the server ends; who waits for its result may wait on. Safe in a signal."""
         for job in list(self._watching):
             self._loop.call_soon_threadsafe(self._heard, job, {"kind": "closing"})
+
+    @property
+    def refusal(self) -> FullError | None:
+        """What everyone who comes now is told, without a look at the disk: that all places are taken, as far as is known here."""
+        is_known = self._loop.time() - self._counted_at < LOOK
+        return self._full(self._counted) if is_known and self._counted >= self.most_waiting else None
 
     async def submit(self, submission: Submission) -> Job:
         """Accept a job. Raises TooManyError or FullError when there is no room for it."""
@@ -132,6 +139,7 @@ class Desk:
     def _heard(self, job: str, event: dict[str, Any]) -> None:
         if event["kind"] == "ended":
             self.pace.ended(self._loop.time())
+            self._counted -= 1
         for watcher in self._watching.get(job, ()):
             watcher.put_nowait(event)
 
@@ -164,16 +172,21 @@ class Desk:
         accepted = []
         for submission, future in coming:
             own, total = waiting[submission.owner], sum(waiting.values())
-            if own >= self.most_of_owner or total >= self.most_waiting:
-                kind = TooManyError if own >= self.most_of_owner else FullError
-                whose = f"{own} of your requests wait" if own >= self.most_of_owner else f"{total} requests wait"
-                retry = self.pace.wait(own if own >= self.most_of_owner else total)
-                if not future.done():
-                    future.set_exception(kind(f"{whose} already.", repair=f"Try again in {retry:g} seconds.", retry_after=retry))
-                continue
-            waiting[submission.owner] += 1
-            accepted.append((submission, future))
+            if own < self.most_of_owner and total < self.most_waiting:
+                waiting[submission.owner] += 1
+                accepted.append((submission, future))
+            elif not future.done():
+                future.set_exception(self._too_many(own) if own >= self.most_of_owner else self._full(total))
+        self._counted, self._counted_at = sum(waiting.values()), self._loop.time()
         return accepted
+
+    def _too_many(self, own: int) -> TooManyError:
+        retry = self.pace.wait(own)
+        return TooManyError(f"{own} of your requests wait already.", repair=f"Try again in {retry:g} seconds.", retry_after=retry)
+
+    def _full(self, total: int) -> FullError:
+        retry = self.pace.wait(total)
+        return FullError(f"{total} requests wait already.", repair=f"Try again in {retry:g} seconds.", retry_after=retry)
 
 
 async def _next(heard: asyncio.Queue[dict[str, Any]]) -> dict[str, Any] | None:

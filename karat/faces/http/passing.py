@@ -1,5 +1,7 @@
 """What every request passes on its way in and out: an id, bounds on its body, and a line in the log, the figures and the audit.
 
+Who asks for work while all places are taken is refused here, before anything is read: a server busy with refusals serves nobody.
+
 Plain ASGI, so that a client that goes away is noticed by whoever waits for it.
 """
 
@@ -17,6 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from karat.app.audit import Call
+from karat.app.serving.service import FullError
+from karat.faces.http.errors import answer_of
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -54,6 +58,8 @@ class Passing:
         try:
             if self._too_long(scope):
                 await _refusal(413, "The body is longer than this server takes.")(scope, receive, sending)
+            elif refusal := self._refusal(scope):
+                await answer_of(refusal)(scope, receive, sending)
             else:
                 await self.inner(scope, self._bounded(scope, receive), sending)
         except Exception:
@@ -70,6 +76,11 @@ class Passing:
     def _too_long(self, scope: Message) -> bool:
         length = dict(scope["headers"]).get(b"content-length", b"0")
         return not length.isdigit() or int(length) > self._most(scope)
+
+    def _refusal(self, scope: Message) -> FullError | None:
+        """Give what a request for work is told while there is no place for it."""
+        is_work = scope["method"] == "POST" and (scope["path"].startswith("/v1/") or scope["path"] == "/api/jobs")
+        return self.app.state.service.desk.refusal if is_work else None
 
     def _bounded(self, scope: Message, receive: Receive) -> Receive:
         """Give `receive` with a limit on the bytes of the body and on the time between two pieces of it."""
