@@ -47,12 +47,15 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing(self, *, alone: str | None = None) -> Iterator[Connection]:
+    def writing(self, *, alone: str | None = None, lasting: bool = True) -> Iterator[Connection]:
         """Give a connection whose changes are all kept when the block ends, or none of them.
 
-        Those that give the same name in `alone` come one after the other.
+        Those that give the same name in `alone` come one after the other. What is not `lasting` outlives every program, but may be lost
+        when the machine itself stops: nobody waits until the disk has it.
         """
-        with self._said(), self._engine.connect().execution_options(writes=True) as connection, connection.begin():
+        with self._said(), self._engine.connect().execution_options(writes=True, lasting=lasting) as connection, connection.begin():
+            if not lasting and not self._own:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = OFF")
             if alone is not None and not self._own:
                 lock = func.hashtextextended(func.concat(func.current_schema(), " ", alone), 0, type_=BigInteger)
                 connection.execute(select(func.pg_advisory_xact_lock(lock)))
@@ -127,7 +130,6 @@ def _set_up_sqlite(connection: Any, record: Any) -> None:
     connection.isolation_level = None  # transactions begin where `_begin_sqlite` says, not where the driver guesses
     connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
 
 
@@ -141,8 +143,10 @@ def _check_postgres(connection: Any, record: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     """Take the write lock at the start: a transaction that turns from reading to writing would fail at once instead of waiting."""
-    writes = connection.get_execution_options().get("writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if options.get("writes"):
+        connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if options['lasting'] else 'NORMAL'}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes") else "BEGIN")
 
 
 def _in_words(error: SQLAlchemyError, place: str) -> StoreError:

@@ -181,7 +181,7 @@ class Queue:
         and if it was not, it is not held again beside what was.
         """
         now = self._clock()
-        with self._database.writing(alone=CLAIMS) as connection:
+        with self._database.writing(alone=CLAIMS, lasting=False) as connection:
             due = _due(connection, kinds, now - RECENT)
             if due is None:
                 return []
@@ -196,13 +196,13 @@ class Queue:
         with self._database.reading() as connection:
             if not _mates(connection, job, 1):
                 return []  # the usual case, for which nobody's writing waits
-        with self._database.writing(alone=CLAIMS) as connection:
+        with self._database.writing(alone=CLAIMS, lasting=False) as connection:
             return _taken(connection, job.worker, [row.number for row in _mates(connection, job, most)], self._clock())
 
     def beat(self, beats: Iterable[Beat]) -> set[str]:
         """Renew claims and note how far they are. Give the ids of the jobs to stop: cancelled ones, and those whose claim is void."""
         stop, now = set(), self._clock()
-        with self._database.writing() as connection:
+        with self._database.writing(lasting=False) as connection:
             for beat in beats:
                 values = {"beat": now, "done": beat.done, "total": beat.total, "figures": _text(beat.figures)}
                 held = connection.execute(update(jobs).where(_holds(beat.claim)).values(**values)).rowcount
