@@ -246,21 +246,24 @@ class _Seen:
     """Goes once through the training set for the index and keeps a fair sample, the mean and the names on the way."""
 
     def __init__(self, train: Iterable[Values], options: EvaluationOptions) -> None:
-        self.train, self.most, self.size = train, options.most, 0
+        self.train, self.most = train, options.most
         self.random = np.random.default_rng(options.seed)
-        self.kept: list[Values] = []
+        self.kept, self.labels, self.labelled = torch.empty(0), torch.empty(0, dtype=torch.long), True
         self.names: list[str] = []
         self.count, self.total = 0, torch.zeros(())
 
     def __iter__(self) -> Iterator[Tensor]:
         for batch in self.train:
-            self.size = self.size or max(64, min(self.most, SAMPLE_BYTES // (4 * batch.values[0].numel())))
+            if not self.count:
+                size = max(64, min(self.most, SAMPLE_BYTES // (4 * batch.values[0].numel())))
+                self.kept, self.labels = torch.empty(size, *batch.values.shape[1:]), torch.zeros(size, dtype=torch.long)
+            self.labelled &= batch.labels is not None
             for row in range(len(batch)):
                 self.count += 1
-                if len(self.kept) < self.size:
-                    self.kept.append(batch.rows(torch.tensor([row])))
-                elif (place := int(self.random.integers(self.count))) < self.size:
-                    self.kept[place] = batch.rows(torch.tensor([row]))
+                place = self.count - 1 if self.count <= len(self.kept) else int(self.random.integers(self.count))
+                if place < len(self.kept):
+                    self.kept[place] = batch.values[row]
+                    self.labels[place] = batch.labels[row] if batch.labels is not None else 0
             self.names += list(batch.names)
             self.total = self.total + batch.values.double().sum(0)
             yield batch.values
@@ -269,9 +272,9 @@ class _Seen:
         return (self.total / self.count).float()
 
     def sample(self) -> Values:
-        labels = [each.labels for each in self.kept if each.labels is not None]
-        joined = Values(torch.cat([each.values for each in self.kept]), torch.cat(labels) if len(labels) == len(self.kept) else None)
-        return joined.rows(torch.from_numpy(self.random.permutation(len(joined))))
+        count = min(self.count, len(self.kept))
+        order = torch.from_numpy(self.random.permutation(count))
+        return Values(self.kept[order], self.labels[order] if self.labelled else None)
 
 
 def _pool(yardstick: Yardstick, count: int) -> Values:

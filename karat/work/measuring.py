@@ -28,12 +28,12 @@ from karat.work.plans import RunSpec
 from karat.work.text_evaluation import TextReality
 
 
-def reality_of(store: Store, snapshot: Snapshot, spec: RunSpec) -> Reality:
-    """Give the four splits of a snapshot as values, with their labels where it has labels."""
+def reality_of(store: Store, snapshot: Snapshot, spec: RunSpec, *, most: int = 5000) -> Reality:
+    """Give the four splits of a snapshot as values, with their labels where it has labels; at most so many to measure with."""
     made = seen(load_codec(spec.made, store.read))
     labelled: dict[str, Codec] = {"label": LabelCodec(LabelOptions(names=tuple(snapshot.labels)))} if snapshot.labels else {}
     parts = {name: encode_split(store, snapshot, name, made, labelled) for name in ("train", "validation", "test", "judge")}
-    held = {name: whole(parts[name]) for name in ("validation", "test", "judge")}
+    held = {"judge": whole(parts["judge"]), **{name: whole(parts[name], most=most) for name in ("validation", "test")}}
     names = [sample.name for sample in snapshot.samples("train")]
     return Reality(train=Pass(parts["train"], names), classes=snapshot.labels, **held)
 
@@ -53,10 +53,18 @@ class Pass(Iterable[Values]):
 
 def whole(part: EncodedSplit, *, most: int = 5000) -> Values:
     """Give a held-out split, or its first `most` samples: the order within a split is drawn by chance, so they are any of them."""
-    values, given = zip(*islice(part.batches(250), most // 250), strict=True)
-    labels = [labels_of(each) for each in given]
-    known = [each for each in labels if each is not None]
-    return Values(torch.cat(values), torch.cat(known) if len(known) == len(labels) else None)
+    found, known, count = torch.empty(0), list[Tensor | None](), 0
+    for values, given in part.batches(250):
+        found = found if count else torch.empty(min(most, len(part)), *values.shape[1:])
+        kept = values[: len(found) - count]
+        found[count : count + len(kept)] = kept
+        own = labels_of(given)
+        known.append(None if own is None else own[: len(kept)])
+        count += len(kept)
+        if count == len(found):
+            break
+    labels = [each for each in known if each is not None]
+    return Values(found[:count], torch.cat(labels) if labels and len(labels) == len(known) else None)
 
 
 def labels_of(given: Given) -> Tensor | None:
@@ -77,7 +85,7 @@ def yardstick_of(
 ) -> Generator[Event, None, Yardstick]:
     """Make the yardstick of a snapshot as a codec sees it. Its judge is trained once and kept in the store's folder."""
     options = options or EvaluationOptions()
-    real = reality_of(store, snapshot, spec)
+    real = reality_of(store, snapshot, spec, most=options.most)
     made = seen(load_codec(spec.made, store.read))
     key = digest_of([snapshot.id, made.kind, made.state(), options.judge.model_dump()])[:16]
     place = store.folder / "judges" / key

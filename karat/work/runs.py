@@ -26,6 +26,7 @@ from karat.words.errors import Cancelled
 from karat.words.events import Event, Finished
 from karat.work.bases import BaseFiles, going_on
 from karat.work.codecs import load_codec, through, weights_needed
+from karat.work.evaluation import EvaluationOptions
 from karat.work.latents import doubts, reconstruction
 from karat.work.lessons import Lesson, lesson_of
 from karat.work.looks import DRAFTS, Look
@@ -38,6 +39,8 @@ from karat.work.training import chosen_weights, settled_plan, train
 
 T = TypeVar("T")
 
+JUDGED_ON = 2000
+"""Held-out samples at most that checkpoints are judged on, and training samples kept to compare with: they stay in memory."""
 SCARCE = 4_000_000
 """Bytes of text below which a run of minutes reads all of it many times over."""
 
@@ -137,7 +140,8 @@ def _train(store: Store, spec: RunSpec, folder: Path, stop: Callable[[], bool]) 
         lesson = yield from _stoppable(lesson_of(store, snapshot, spec, model), stop)
     data = TrainingData(lesson.train, lesson.validation, spec.augment, seed=plan.seed)
     judged = plan.judged and seen(train_part.made).kind == "image"
-    yardstick = (yield from _stoppable(yardstick_of(store, snapshot, spec), stop)) if judged else None
+    measuring = EvaluationOptions(most=JUDGED_ON)
+    yardstick = (yield from _stoppable(yardstick_of(store, snapshot, spec, measuring), stop)) if judged else None
     openings = [sample for sample in islice(snapshot.samples("validation"), DRAFTS) if sample.in_turns]
     drafts = [passage.opening() for passage in (source_of(store, sample) for sample in openings) if isinstance(passage, Passage)]
     look = Look(spec, validation, folder, yardstick, drafts=drafts)
