@@ -145,6 +145,7 @@ def test_work_is_refused_at_the_door_while_all_places_are_taken(store: Store, mo
     asked = {"kind": "generate", "spec": {"release": "shapes:live", "request": {}}}
     with TestClient(app, base_url="http://localhost") as web:
         accepted = [web.post("/api/jobs", json=asked).json()["job"]["id"] for _ in range(2)]
+        assert app.state.service.desk.refusal(0)
         submitted = app.state.service.desk.submit
         monkeypatch.setattr(app.state.service.desk, "submit", None)
         refused = [web.post(path, content=b"never read") for path in ("/api/jobs", "/v1/images/generations")]
@@ -159,6 +160,8 @@ def test_work_is_refused_at_the_door_while_all_places_are_taken(store: Store, mo
             store.queue.cancel(id)
         monkeypatch.setattr(desk, "LOOK", 0.0)
         assert web.post("/api/jobs", json=asked).status_code == 202, "places that became free unheard are found"
+        assert not app.state.service.desk.refusal(2)
+        assert app.state.service.desk.refusal(2 + desk.ENTERING), "so many cannot all have a place"
         for job in store.queue.latest(state="queued"):
             store.queue.cancel(job.id)
 

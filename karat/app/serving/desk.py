@@ -16,6 +16,8 @@ from karat.words.errors import KaratError
 
 LOOK = 1.0
 """Seconds after which a waiting desk looks at the queue by itself, for workers that are not on its wire."""
+ENTERING = 32
+"""How many may be let in beside those who hold a place."""
 LONGEST_RETRY = 120.0
 Future = asyncio.Future[Job]
 
@@ -84,11 +86,14 @@ class Desk:
         for job in list(self._watching):
             self._loop.call_soon_threadsafe(self._heard, job, {"kind": "closing"})
 
-    @property
-    def refusal(self) -> FullError | None:
-        """What everyone who comes now is told, without a look at the disk: that all places are taken, as far as is known here."""
+    def refusal(self, inside: int) -> FullError | None:
+        """Give what who asks for work now is told, without a look at the disk, when so many are inside already.
+
+        All places are taken, as far as is known here; or `ENTERING` more are inside than there are places, still being let in.
+        """
         is_known = self._loop.time() - self._counted_at < LOOK
-        return self._full(self._counted) if is_known and self._counted >= self.most_waiting else None
+        taken = max(self._counted if is_known else 0, inside - ENTERING)
+        return self._full(taken) if taken >= self.most_waiting else None
 
     async def submit(self, submission: Submission) -> Job:
         """Accept a job. Raises TooManyError or FullError when there is no room for it."""

@@ -1,6 +1,7 @@
 """What every request passes on its way in and out: an id, bounds on its body, and a line in the log, the figures and the audit.
 
-Who asks for work while all places are taken is refused here, before anything is read: a server busy with refusals serves nobody.
+Who asks for work while all places are taken, or while as many as there are places are already inside, is refused here, before anything is
+read: a server busy with refusals serves nobody.
 
 Plain ASGI, so that a client that goes away is noticed by whoever waits for it.
 """
@@ -19,7 +20,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from karat.app.audit import Call
-from karat.app.serving.service import FullError
 from karat.faces.http.errors import answer_of
 
 Message = MutableMapping[str, Any]
@@ -37,7 +37,7 @@ class Passing:
     """Wraps the application."""
 
     def __init__(self, inner: Any, app: FastAPI) -> None:
-        self.inner, self.app = inner, app
+        self.inner, self.app, self.inside = inner, app, 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -58,10 +58,16 @@ class Passing:
         try:
             if self._too_long(scope):
                 await _refusal(413, "The body is longer than this server takes.")(scope, receive, sending)
-            elif refusal := self._refusal(scope):
+            elif not _is_work(scope):
+                await self.inner(scope, self._bounded(scope, receive), sending)
+            elif refusal := self.app.state.service.desk.refusal(self.inside):
                 await answer_of(refusal)(scope, receive, sending)
             else:
-                await self.inner(scope, self._bounded(scope, receive), sending)
+                self.inside += 1
+                try:
+                    await self.inner(scope, self._bounded(scope, receive), sending)
+                finally:
+                    self.inside -= 1
         except Exception:
             if not answered:
                 await _refusal(500, "The server met a fault of its own.")(scope, receive, sending)
@@ -76,11 +82,6 @@ class Passing:
     def _too_long(self, scope: Message) -> bool:
         length = dict(scope["headers"]).get(b"content-length", b"0")
         return not length.isdigit() or int(length) > self._most(scope)
-
-    def _refusal(self, scope: Message) -> FullError | None:
-        """Give what a request for work is told while there is no place for it."""
-        is_work = scope["method"] == "POST" and (scope["path"].startswith("/v1/") or scope["path"] == "/api/jobs")
-        return self.app.state.service.desk.refusal if is_work else None
 
     def _bounded(self, scope: Message, receive: Receive) -> Receive:
         """Give `receive` with a limit on the bytes of the body and on the time between two pieces of it."""
@@ -123,6 +124,10 @@ class Passing:
         )
         service.audit.note(call)
         print(json.dumps(call.model_dump(exclude={"number"}), ensure_ascii=False), file=sys.stderr)
+
+
+def _is_work(scope: Message) -> bool:
+    return scope["method"] == "POST" and (scope["path"].startswith("/v1/") or scope["path"] == "/api/jobs")
 
 
 def _refusal(status: int, message: str) -> JSONResponse:

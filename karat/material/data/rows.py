@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-IN_MEMORY = 64 << 20
+IN_MEMORY = 16 << 20
 """Files up to this many bytes are read whole at once; from larger ones each row is read when it is asked for."""
 
 

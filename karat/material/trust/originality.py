@@ -234,14 +234,14 @@ def build_index(
 ) -> Generator[Event, None, OriginalityIndex]:
     """Build an index from batches of training pictures: yields progress, returns the index. Only small vectors are kept of them."""
     ruler = PixelRuler(options)
-    pictures, features, planted, count, reduced = [], [], Reservoir[Tensor](PLANTED, options.seed), 0, [0, 0, 0]
+    pictures, features, planted, count, reduced = bytearray(), bytearray(), Reservoir[Tensor](PLANTED, options.seed), 0, [0, 0, 0]
     yield Started(what="indexing the training set", unit="pictures")
     for batch in train:
         small = ruler.reduced(batch)
         reduced = list(small.shape[1:])
-        pictures.append(small.flatten(1))
+        pictures += small.numpy().tobytes()
         if judge is not None:
-            features.append(_to_bytes(judge.features(batch)))
+            features += _to_bytes(judge.features(batch)).numpy().tobytes()
         planted.offer(value.clone() for value in batch)
         count += len(batch)
         yield Progress(done=count)
@@ -249,10 +249,10 @@ def build_index(
         raise DataError("An originality index needs training pictures and held-out ones.", repair="Give the validation split a share.")
     if names and len(names) != count:
         raise DataError(f"There are {len(names)} names for {count} training pictures.", repair="Give one name for each picture.")
-    tensors = {"pictures": torch.cat(pictures), "held_out": torch.zeros(0)}
+    tensors = {"pictures": torch.frombuffer(pictures, dtype=torch.uint8).view(count, -1), "held_out": torch.zeros(0)}
     facts: dict[str, Any] = {"options": options.model_dump(), "reduced": reduced, "count": count, "detected": {}}
     if judge is not None:
-        tensors |= {"features": torch.cat(features), "held_out_features": torch.zeros(0)}
+        tensors |= {"features": torch.frombuffer(features, dtype=torch.uint8).view(count, -1), "held_out_features": torch.zeros(0)}
         tensors |= {f"judge.{key}": value for key, value in judge.tensors().items()}
         facts["judge"] = judge.facts
     index = OriginalityIndex(tensors, facts, names)
