@@ -55,7 +55,8 @@ def main() -> None:
             ran = subprocess.run(command, check=True, capture_output=True, text=True)
         peaks = json.loads(ran.stdout.splitlines()[-1])
         over = {stage: round(peak - peaks["interpreter"]) for stage, peak in peaks.items() if stage != "interpreter"}
-        row = {"what": "memory", "pictures": count, "judged": asked.judged, "interpreter_mb": round(peaks["interpreter"]), "over_mb": over}
+        row = {"what": "memory", "pictures": count, "judged": asked.judged, "interpreter_mb": round(peaks["interpreter"])}
+        row |= {f"{stage}_over_mb": peak for stage, peak in over.items()}
         record(Path(__file__).parent / "results" / "memory.json", {**row, **machine()}, key=("pictures", "judged"))
         print(f"{count:7,} pictures: {over} MB over the interpreter's {peaks['interpreter']:.0f}", flush=True)
 
