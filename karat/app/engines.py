@@ -20,7 +20,7 @@ from karat.work.export.language import LanguageModel, Precision
 
 
 class EngineSpec(Spec):
-    """What engines were compared on: texts that the release itself wrote from a seed, and the threads that each engine had."""
+    """What engines were compared on: texts that the release itself wrote from a seed, and the threads that others than our own had."""
 
     texts: int = 20
     seed: int = 0
