@@ -63,14 +63,17 @@ class _Desk:
     def took(self) -> float:
         return min(LONGEST, time.monotonic() - self.since)
 
-    async def picture(self, id: str) -> None:
+    async def written(self, id: str) -> str | None:
+        """Text that the asset is, or None when it is a picture; read before anything is drawn, since what is seen can be judged at once."""
         line = await self.visit.of(asset_line, id)
-        if line.media_type.startswith("image/"):
-            with block("big"):
-                parts.picture(f"/studio/assets/{id}/file", self.visit("The asset to be judged"))
-        else:
-            content, _ = await self.visit.of(file_of, id)
-            tag("div", content.decode("utf-8", "replace"), "card prose")
+        return None if line.media_type.startswith("image/") else (await self.visit.of(file_of, id))[0].decode("utf-8", "replace")
+
+    def show_asset(self, id: str, text: str | None) -> None:
+        if text is not None:
+            tag("div", text, "card prose")
+            return
+        with block("big"):
+            parts.picture(f"/studio/assets/{id}/file", self.visit("The asset to be judged"))
 
 
 class _Queue(_Desk):
@@ -87,14 +90,17 @@ class _Queue(_Desk):
         visit = self.visit
         self.box.clear()
         self.tags.clear()
-        with self.box:
-            if self.place >= len(self.assets):
+        if self.place >= len(self.assets):
+            with self.box:
                 parts.empty(visit("Nothing to review"), visit("Everything that was made has your verdict."), visit("Gallery"), "/gallery")
-                return
+            return
+        id = self.assets[self.place]
+        text = await self.written(id)
+        with self.box:
             tag("span", visit("{n} of {total}", n=self.place + 1, total=len(self.assets)), "soft small num place")
             with block("half"):
                 with block("stack"):
-                    await self.picture(self.assets[self.place])
+                    self.show_asset(id, text)
                 with block("stack"):
                     with block("line"):
                         for key, judgement in KEYS.items():
@@ -171,18 +177,20 @@ class _Pairs(_Desk):
     async def _draw(self) -> None:
         visit = self.visit
         self.box.clear()
+        if self.place >= len(self.pairs):
+            about = visit("Let both releases make something from the same seeds.")
+            with self.box:
+                parts.empty(visit("No pairs left"), about, visit("Create"), "/create")
+            return
+        pair = self.pairs[self.place]
+        texts = [await self.written(id) for id in (pair.first, pair.second)]
         with self.box:
-            if self.place >= len(self.pairs):
-                parts.empty(
-                    visit("No pairs left"), visit("Let both releases make something from the same seeds."), visit("Create"), "/create"
-                )
-                return
             tag("span", visit("{n} of {total}", n=self.place + 1, total=len(self.pairs)), "soft small num place")
-            pair = self.pairs[self.place]
             with block("half"):
-                for id, key, name in ((pair.first, "← 1", "This one"), (pair.second, "→ 2", "That one")):
+                sides = ((pair.first, "← 1", "This one"), (pair.second, "→ 2", "That one"))
+                for (id, key, name), text in zip(sides, texts, strict=True):
                     with block("stack"):
-                        await self.picture(id)
+                        self.show_asset(id, text)
                         self._choice(key, visit(name))
             self._choice("↓ 0", visit("No difference"))
         self.since = time.monotonic()
