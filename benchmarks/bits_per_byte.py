@@ -3,7 +3,8 @@
     python benchmarks/bits_per_byte.py topics --minutes 2 5 --seeds 0 1 2
     python benchmarks/bits_per_byte.py quotes --minutes 2 --only karat:autoregressive nanogpt:documented
 
-Each contender is a process of its own, one after the other, two threads each, on the training and validation documents of one snapshot.
+Each contender is a process of its own, one after the other, two threads each (or one, for twice the time, where a machine cannot be had
+alone), on the training and validation documents of one snapshot.
 Each says what every test document costs it in nats, read with the context it was trained with in windows that move by half of it, the mark
 of the end included; divided by the documents' bytes that compares, whatever the tokens are. Intervals come from resampling the documents,
 at the mean over the seeds; the spread over the seeds stands beside them. Results go to `benchmarks/results/bits-per-byte.json`.
@@ -36,7 +37,7 @@ HERE = Path(__file__).parent
 OURS = "karat:autoregressive"
 CONTENDERS = (OURS, "nanogpt:documented", "nanogpt:tuned", "trainer_gpt2:documented", "trainer_gpt2:tuned")
 DATA = ("topics", "quotes", "tang300")
-RESAMPLES, THREADS = 2000, 2
+RESAMPLES = 2000
 
 
 def main() -> None:
@@ -46,9 +47,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[2.0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
+    parser.add_argument("--threads", type=int, choices=[1, 2], default=2)
     asked = parser.parse_args()
     with TemporaryDirectory() as scratch:
-        bench = Bench(asked.data, Path(scratch))
+        bench = Bench(asked.data, Path(scratch), asked.threads)
         for minutes in asked.minutes:
             costs: dict[str, np.ndarray] = {}
             about: dict[str, dict[str, Any]] = {}
@@ -59,7 +61,7 @@ def main() -> None:
             for contender in asked.only:
                 scores = bench.scores(costs[contender], costs.get(OURS) if contender != OURS else None)
                 row = {"what": "bits per byte", "data": asked.data, "contender": contender, "minutes": minutes}
-                row |= {"about": about[contender], "scores": scores, **machine()}
+                row |= {"about": about[contender], "scores": scores, **machine(), "threads": asked.threads}
                 record(HERE / "results" / "bits-per-byte.json", row, key=("data", "contender", "minutes"))
                 print(f"{asked.data} {minutes:g} min {contender:24s} {scores} {about[contender]}", flush=True)
 
@@ -67,8 +69,8 @@ def main() -> None:
 class Bench:
     """One set of documents, split once."""
 
-    def __init__(self, data: str, scratch: Path) -> None:
-        self.scratch = scratch
+    def __init__(self, data: str, scratch: Path, threads: int) -> None:
+        self.scratch, self.threads = scratch, threads
         self.store = Store.open(scratch / "store")
         *_, source = import_source(self.store, folder_of(data, scratch))
         *_, snapshot = make_snapshot(self.store, SnapshotSpec(sources=(source.result,)))
@@ -86,17 +88,17 @@ class Bench:
         program, setting = contender.split(":")
         documents, spec_file, out = (self.scratch / name for name in ("documents.json", "spec.json", "nats.npz"))
         out.unlink(missing_ok=True)
-        changes = {"plan.judged": 0, "plan.threads": THREADS}
-        spec = plan_run(self.store, self.snapshot.id, Dials(family="autoregressive", minutes=minutes, seed=seed, changes=changes))
+        seconds, changes = 120 * minutes / self.threads, {"plan.judged": 0, "plan.threads": self.threads}
+        spec = plan_run(self.store, self.snapshot.id, Dials(family="autoregressive", minutes=seconds / 60, seed=seed, changes=changes))
         if contender == OURS:
             spec_file.write_text(spec.to_json())
             command = [sys.executable, HERE / "own_text.py", self.store.folder, spec_file, documents, out]
         else:
             command = [HERE / ".env-peers" / "bin" / "python", HERE / "peers" / f"{program}.py", "--data", documents]
-            command += ["--seconds", 60 * minutes, "--threads", THREADS, "--out", out, "--seed", seed, "--settings", setting]
+            command += ["--seconds", seconds, "--threads", self.threads, "--out", out, "--seed", seed, "--settings", setting]
             if program == "trainer_gpt2":
                 command += ["--vocab", spec.model.space.vocab]
-        subprocess.run([str(word) for word in command], check=True, env={**os.environ, "OMP_NUM_THREADS": str(THREADS)})
+        subprocess.run([str(word) for word in command], check=True, env={**os.environ, "OMP_NUM_THREADS": str(self.threads)})
         made = np.load(out)
         return made["nats"], json.loads(str(made["meta"]))
 

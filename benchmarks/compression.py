@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bits_per_byte import THREADS, Bench
+from bits_per_byte import Bench
 from datasets import machine
 from results import record
 
@@ -51,11 +51,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--width", type=int, default=320)
     parser.add_argument("--depth", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=THREADS)
+    parser.add_argument("--threads", type=int, choices=[1, 2], default=2)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     with TemporaryDirectory() as scratch:
-        bench = Bench("topics", Path(scratch))
+        bench = Bench("topics", Path(scratch), asked.threads)
         ready = trained(bench, asked)
         codec = ready.made
         assert isinstance(codec, TextCodec)

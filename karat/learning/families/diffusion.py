@@ -43,12 +43,13 @@ class DiffusionOptions(FamilyOptions):
     )
     time_mean: float = Field(0.0, description="mean of logit(t); below 0 trains more near the noise")
     time_spread: float = Field(1.0, gt=0, description="standard deviation of logit(t)")
+    steps: int = Field(8, ge=1, description="evaluations of the net for a sample, unless sampling is told otherwise")
 
 
 class DiffusionSampling(SamplingOptions):
     """How a flow is followed."""
 
-    steps: int = Field(8, ge=1)
+    steps: int | None = Field(None, ge=1, description="evaluations of the net; left out, as many as the model's own `steps`")
     solver: str = "dpm++2m"
     shift: float = Field(1.0, gt=0, description="above 1: more of the steps near the noise")
     guidance: float = Field(1.0, ge=0, description="1: as learnt; more: closer to what is given, less varied")
@@ -87,17 +88,17 @@ class Diffusion(nn.Module):
         return {"loss": torch.stack(list(by_time.values())).mean(0), **by_time}
 
     def sample(self, given: Given, options: DiffusionSampling, noise: Noise) -> Iterator[Step]:
-        start = noise.normal(*self.bridge.inner.value_shape)
-        for step, x, guess in solvers[options.solver](self._velocity(given, options), start, grid(options.steps, options.shift)):
-            yield self._seen(step, options.steps, x, guess)
+        start, steps = noise.normal(*self.bridge.inner.value_shape), self._steps(options)
+        for step, x, guess in solvers[options.solver](self._velocity(given, options), start, grid(steps, options.shift)):
+            yield self._seen(step, steps, x, guess)
 
     def fill(self, x: Tensor, where: Tensor, given: Given, options: DiffusionSampling, noise: Noise, strength: float) -> Iterator[Step]:
         data, new = self.bridge.enter(x) * self.options.reach, where[..., None]
-        flow, fresh = self._velocity(given, options), noise.normal(*self.bridge.inner.value_shape)
-        times = [1 - strength * (1 - t) for t in grid(options.steps, options.shift)]
+        flow, fresh, steps = self._velocity(given, options), noise.normal(*self.bridge.inner.value_shape), self._steps(options)
+        times = [1 - strength * (1 - t) for t in grid(steps, options.shift)]
         x_t = (1 - times[0]) * fresh + times[0] * data
-        stretches = min(STRETCHES, options.steps)
-        ends = [round(place * options.steps / stretches) for place in range(stretches + 1)]
+        stretches = min(STRETCHES, steps)
+        ends = [round(place * steps / stretches) for place in range(stretches + 1)]
         rounds = [1] + [ROUNDS if strength == 1 else 1] * (stretches - 1)
         total = sum((last - first) * count for (first, last), count in zip(pairwise(ends), rounds, strict=True))
         done = 0
@@ -109,6 +110,9 @@ class Diffusion(nn.Module):
                 for _, x_t, guess in path:
                     done += 1
                     yield self._seen(done, total, x_t, guess)
+
+    def _steps(self, options: DiffusionSampling) -> int:
+        return options.steps or self.options.steps
 
     def _velocity(self, given: Given, options: DiffusionSampling) -> Velocity:
         def velocity(x: Tensor, t: float) -> Tensor:

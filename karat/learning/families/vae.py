@@ -46,7 +46,7 @@ class VaeOptions(FamilyOptions):
 class VaeSampling(DiffusionSampling):
     """How the prior is followed."""
 
-    steps: int = Field(12, ge=1)
+    steps: int | None = Field(12, ge=1)
 
 
 class Gaussian(nn.Module):
