@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ class Survey:
         self.dropped: dict[int, Finding] = {}
         self._apart: dict[str, list[int | None]] = {column: [] for column in apart}
         self._inspections: dict[str, Inspection] = {}
+        self._inspected: list[Inspection] = []
         self._members: dict[str, list[int]] = {}
         self._likeness = alone(0)
 
@@ -79,13 +81,14 @@ class Survey:
     def _look(self, store: Store, modality: str, samples: list[Sample]) -> Iterator[Finding]:
         if modality not in self._inspections:
             self._inspections[modality] = INSPECTIONS[modality](self.policy)
-        members = self._members.setdefault(modality, [])
-        for sample, seen in zip(samples, self._inspections[modality].look(store, samples), strict=True):
+        members, inspection = self._members.setdefault(modality, []), self._inspections[modality]
+        for sample, seen in zip(samples, inspection.look(store, samples), strict=True):
             number = len(self.ids)
             members.append(number)
+            self._inspected.append(inspection)
             self.ids.append(sample.id)
             self.names.append(sample.name)
-            self.labels.append(sample.label)
+            self.labels.append(None if sample.label is None else intern(sample.label))
             self.given.append(None if sample.group is None else f"{sample.source}:{sample.group}")
             self.contents.append(seen.content)
             self.captioned.append(bool(sample.captions))
@@ -108,17 +111,17 @@ class Survey:
 
     def _exact(self) -> Iterator[Finding]:
         first: dict[str, int] = {}
-        copied = {number: self._inspections[name].copied for name, members in self._members.items() for number in members}
         for number, content in enumerate(self.contents):
             if number in self.dropped:
                 continue
             one = first.setdefault(content, number)
             if one == number:
                 continue
+            copied = self._inspected[number].copied
             if self.labels[one] != self.labels[number]:
-                message = f"It is {self.names[one]} {copied[number]}, which is labelled {self.labels[one]}, not {self.labels[number]}."
+                message = f"It is {self.names[one]} {copied}, which is labelled {self.labels[one]}, not {self.labels[number]}."
                 yield self._finding(number, "label-conflict", message)
-            yield self._finding(number, "exact-duplicate", f"It is {self.names[one]} {copied[number]}.")
+            yield self._finding(number, "exact-duplicate", f"It is {self.names[one]} {copied}.")
 
     def _near(self) -> Iterator[Event]:
         self._likeness = alone(len(self.ids))

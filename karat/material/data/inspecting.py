@@ -54,14 +54,14 @@ class PictureInspection:
 
     def __init__(self, policy: CheckPolicy) -> None:
         self._policy = policy
-        self._prints: list[bytes] = []
+        self._prints = bytearray()
         self._sides: list[int] = []
 
     def look(self, store: Store, samples: Sequence[Sample]) -> Iterator[Seen]:
         looks = store.files.looks({sample.blob for sample in samples}, look=LOOK)
         for sample in samples:
             print = looks[sample.blob].print if sample.blob in looks else None
-            self._prints.append(print or bytes(SIDE * SIDE))
+            self._prints += print or bytes(SIDE * SIDE)
             self._sides.append(min(sample.facts.get("width", 0), sample.facts.get("height", 0)))
             yield Seen(sample.blob, problems(sample) or list(self._about(sample)))
 
@@ -71,14 +71,15 @@ class PictureInspection:
 
     def near(self, kept: NDArray[np.intp]) -> Iterator[tuple[int, Groups]]:
         prints, sides = self._of(kept), np.array(self._sides)[kept]
-        self._prints.clear()
+        self._prints = bytearray()
         yield from near_groups(prints, sides, distance=self._policy.near_distance)
 
     def figures(self) -> dict[str, int]:
         return {}
 
     def _of(self, kept: NDArray[np.intp]) -> NDArray[np.uint8]:
-        return np.frombuffer(b"".join(self._prints), np.uint8).reshape(-1, SIDE, SIDE)[kept]
+        prints = np.frombuffer(self._prints, np.uint8).reshape(-1, SIDE, SIDE)
+        return prints if len(kept) == len(prints) else prints[kept]
 
     def _about(self, sample: Sample) -> Iterator[Noticed]:
         width, height, policy = sample.facts["width"], sample.facts["height"], self._policy

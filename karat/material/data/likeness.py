@@ -24,7 +24,7 @@ HASH_DISTANCE = 10
 COPY_HASH_DISTANCE = 14
 FULL_SIDE, TINY_SIDE = 64, 8
 BLOCK = 1 << 20
-PAIRS = 1 << 14
+PAIRS = 1 << 12
 FLAT = 1.0
 
 Prints = NDArray[np.uint8]
@@ -44,13 +44,13 @@ def near_groups(prints: Prints, sides: NDArray[np.int64], *, distance: float) ->
     yield len(prints), groups
 
 
-def hashes(prints: Prints) -> NDArray[np.uint64]:
-    """Give the 64-bit perceptual hash of each print."""
+def hashes(prints: Prints, places: NDArray[np.intp]) -> NDArray[np.uint64]:
+    """Give the 64-bit perceptual hashes of the prints at some places."""
     place = np.arange(SIDE)
     basis = np.cos(np.pi * (2 * place + 1) * np.arange(8)[:, None] / (2 * SIDE)).astype(np.float32)
-    found = np.empty(len(prints), np.uint64)
-    for start in range(0, len(prints), PAIRS):
-        terms = (basis @ prints[start : start + PAIRS].astype(np.float32) @ basis.T).reshape(-1, 64)
+    found = np.empty(len(places), np.uint64)
+    for start in range(0, len(places), PAIRS):
+        terms = (basis @ prints[places[start : start + PAIRS]].astype(np.float32) @ basis.T).reshape(-1, 64)
         bits = terms > np.median(terms[:, 1:], axis=1, keepdims=True)
         found[start : start + PAIRS] = np.packbits(bits, axis=1).view(np.uint64)[:, 0]
     return found
@@ -72,7 +72,7 @@ def _join(prints: Prints, sides: NDArray[np.int64], *, groups: Groups, distance:
     """Join the groups of all pairs that look alike, in place."""
     limits = allowed(sides, distance)
     seen = np.flatnonzero(~is_flat(prints))
-    plain, mirrored = hashes(prints[seen]), hashes(prints[seen][:, :, ::-1])
+    plain, mirrored = hashes(prints, seen), hashes(prints[:, :, ::-1], seen)
     rows = max(1, BLOCK // max(len(seen), 1))
     for start in range(0, len(seen), rows):
         block = plain[start : start + rows, None]

@@ -6,6 +6,7 @@ with the reason. Within a split the order is drawn from the seed, so that the fi
 
 import hashlib
 import json
+from array import array
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Self
@@ -140,9 +141,9 @@ def _write(store: Store, spec: SnapshotSpec, survey: Survey, places: NDArray[np.
     return {"splits": splits, "counts": counts, "labels": labels, "ledger": _ledger(store, survey), "licences": licences}
 
 
-def _spool(store: Store, spec: SnapshotSpec, lines: BinaryIO) -> tuple[list[int], list[str]]:
+def _spool(store: Store, spec: SnapshotSpec, lines: BinaryIO) -> "tuple[array[int], list[str]]":
     """Write all samples of the sources one after another; give where each begins, and the licences among them."""
-    starts: list[int] = []
+    starts = array("q")
     licences: set[str] = set()
     for source in spec.sources:
         for sample in samples_of(store, source):
