@@ -21,6 +21,7 @@ from karat.store.store import Store
 from karat.values.codecs.codec import codecs
 from karat.values.codecs.latent import seen
 from karat.values.passages import Passage
+from karat.values.spaces import Space
 from karat.values.tensors import tensor_bytes
 from karat.words.errors import Cancelled
 from karat.words.events import Event, Finished
@@ -33,7 +34,7 @@ from karat.work.looks import DRAFTS, Look
 from karat.work.measuring import yardstick_of
 from karat.work.plans import FittedCodec, RunSpec, TrainingPlan
 from karat.work.recipes.dials import Dials
-from karat.work.recipes.recipes import cook
+from karat.work.recipes.recipes import LITTLE, cook
 from karat.work.starts import Start
 from karat.work.training import chosen_weights, settled_plan, train
 
@@ -41,8 +42,8 @@ T = TypeVar("T")
 
 JUDGED_ON = 2000
 """Held-out samples at most that checkpoints are judged on, and training samples kept to compare with: they stay in memory."""
-SCARCE = 4_000_000
-"""Bytes of text below which a run of minutes reads all of it many times over."""
+SCARCE, FEW = 4_000_000, 10_000
+"""Bytes of text, and pictures larger than digits, below which a run of minutes sees all of them many times over."""
 
 
 def plan_run(
@@ -71,7 +72,7 @@ def plan_run(
         conditions[name] = codecs[condition_kind(name)].fit({}, (source for source in sources if source is not None))
     spaces = {name: codec.space for name, codec in conditions.items()}
     packing = fitted.state.get("packing")
-    scarce = packing is not None and packing != "single" and _bytes_of(store, snapshot) < SCARCE
+    scarce = _is_scarce(store, snapshot, fitted, space)
     family, plan, augmentation = cook(space, spaces, dials, apart=packing == "whole", scarce=scarce)
     return RunSpec(
         snapshot=snapshot.id,
@@ -82,6 +83,13 @@ def plan_run(
         augment=augmentation,
         plan=plan,
     )
+
+
+def _is_scarce(store: Store, snapshot: Snapshot, made: FittedCodec, space: Space) -> bool:
+    """Say whether a run of minutes sees the data many times over, and could learn it by heart."""
+    if made.kind == "image":
+        return snapshot.counts["train"] < FEW and space.positions > LITTLE
+    return made.state.get("packing") not in (None, "single") and _bytes_of(store, snapshot) < SCARCE
 
 
 def _bytes_of(store: Store, snapshot: Snapshot) -> int:

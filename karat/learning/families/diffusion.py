@@ -3,6 +3,9 @@
 At time t, x_t = (1 - t) · noise + t · data, and the net learns the velocity data - noise. Times are drawn logit-normal (Esser et al. 2024,
 arXiv 2403.03206). Guidance (arXiv 2207.12598) acts in an interval of times only (Kynkäänniemi et al. 2024, arXiv 2404.07724).
 
+Of few pictures it learns altered forms as well, and is told which they are, so that it can be asked for pictures as they come (Jun et al.
+2020, "Distribution Augmentation for Generative Modeling").
+
 A part of a value is made anew by following the flow there, while the rest goes the straight path that is known for it; and each stretch of
 the way is gone several times with new noise, so that both come to agree (RePaint, Lugmayr et al. 2022, arXiv 2201.09865). A value is varied
 by starting on the way between noise and it (SDEdit, Meng et al. 2021, arXiv 2108.01073).
@@ -21,11 +24,14 @@ from karat.learning.families.family import FamilyOptions, Loss, Noise, SamplingO
 from karat.learning.families.solvers import Velocity, grid, solvers
 from karat.learning.nets.convnet import ConvnetSpec
 from karat.learning.nets.nets import NetSpec, mapper
+from karat.values.augment import AugmentSpec, augment
 from karat.values.bridges import as_numbers
 from karat.values.given import Given
 from karat.values.spaces import Space
 
 BINS = (0.1, 0.3, 0.5, 0.7, 0.9)
+ALTERED = "altered"
+"""Under this name the net is told whether a picture is augmented."""
 STRETCHES = 8
 """Into so many stretches the way is divided when a part is made anew …"""
 ROUNDS = 4
@@ -43,6 +49,8 @@ class DiffusionOptions(FamilyOptions):
     )
     time_mean: float = Field(0.0, description="mean of logit(t); below 0 trains more near the noise")
     time_spread: float = Field(1.0, gt=0, description="standard deviation of logit(t)")
+    augment: AugmentSpec = AugmentSpec()
+    altered: float = Field(0.5, ge=0, le=1, description="the share of pictures that are augmented; the net is told which")
     steps: int = Field(8, ge=1, description="evaluations of the net for a sample, unless sampling is told otherwise")
 
 
@@ -70,16 +78,18 @@ class Diffusion(nn.Module):
     def __init__(self, space: Space, given: Mapping[str, Space], options: DiffusionOptions) -> None:
         super().__init__()
         self.options, self.bridge = options, as_numbers(space)
-        self.net = mapper(self.bridge.inner, self.bridge.inner.channels or 0, given, options.net)
+        told = {ALTERED: Space(vocab=2)} if options.augment.ops else {}
+        self.net = mapper(self.bridge.inner, self.bridge.inner.channels or 0, {**given, **told}, options.net)
 
     def trained_in(self, turn: str) -> nn.Module:
         return self.net
 
     def loss(self, turn: str, x: Tensor, given: Given, generator: torch.Generator) -> Loss:
+        x, altered_B = self._altered(x, generator)
         data = self.bridge.enter(x) * self.options.reach
         quantile = uniform(len(x), data, generator).clamp(1e-4, 1 - 1e-4)
         t_B = torch.sigmoid(torch.special.ndtri(quantile) * self.options.time_spread + self.options.time_mean)
-        error_B = self._error(data, t_B, given.dropped(self.options.leave_out, generator), generator)
+        error_B = self._error(data, t_B, given.dropped(self.options.leave_out, generator), generator, altered_B)
         return Loss(error_B.mean(), {"loss": error_B.detach().mean()})
 
     def held_out(self, x: Tensor, given: Given, generator: torch.Generator) -> dict[str, Tensor]:
@@ -118,9 +128,8 @@ class Diffusion(nn.Module):
         def velocity(x: Tensor, t: float) -> Tensor:
             t_B = x.new_full((len(x),), t)
             if options.guidance == 1 or not given.values or not options.guide_from <= t <= options.guide_to:
-                return self.net(x, t_B, given).float()
-            with_all = self.net(x, t_B, given).float()
-            with_none = self.net(x, t_B, given.nothing()).float()
+                return self._guess(x, t_B, given)
+            with_all, with_none = self._guess(x, t_B, given), self._guess(x, t_B, given.nothing())
             return with_none + options.guidance * (with_all - with_none)
 
         return velocity
@@ -129,11 +138,25 @@ class Diffusion(nn.Module):
         seen = x if step == total else guess
         return Step(step, total, self.bridge.leave((seen / self.options.reach).clamp(-1, 1)))
 
-    def _error(self, data: Tensor, t_B: Tensor, given: Given, generator: torch.Generator) -> Tensor:
+    def _altered(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Augment some of the values; say which."""
+        if not self.options.augment.ops:
+            return x, None
+        altered_B = uniform(len(x), x, generator) < self.options.altered
+        return torch.where(altered_B.view(-1, 1, 1, 1), augment(x, self.options.augment, generator), x), altered_B
+
+    def _guess(self, x: Tensor, t_B: Tensor, given: Given, altered_B: Tensor | None = None) -> Tensor:
+        """Ask the net, which is told what is augmented: nothing, unless it is said."""
+        if self.options.augment.ops:
+            told = Given.of(**{ALTERED: torch.zeros(len(x), dtype=torch.long, device=x.device) if altered_B is None else altered_B.long()})
+            given = Given({**given.values, **told.values}, {**given.keep, **told.keep}, given.weight)
+        return self.net(x, t_B, given).float()
+
+    def _error(self, data: Tensor, t_B: Tensor, given: Given, generator: torch.Generator, altered_B: Tensor | None = None) -> Tensor:
         noise = normal_like(data, generator)
         t = t_B.view(-1, *(1,) * (data.ndim - 1))
-        guess = self.net((1 - t) * noise + t * data, t_B, given)
-        return F.mse_loss(guess.float(), data - noise, reduction="none").flatten(1).mean(1)
+        guess = self._guess((1 - t) * noise + t * data, t_B, given, altered_B)
+        return F.mse_loss(guess, data - noise, reduction="none").flatten(1).mean(1)
 
 
 def _keeping(flow: Velocity, new: Tensor, known: Tensor) -> Velocity:
