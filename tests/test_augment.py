@@ -3,8 +3,14 @@
 import pytest
 import torch
 
+from karat.learning.families.diffusion import Diffusion, DiffusionOptions
+from karat.learning.families.family import Noise
+from karat.learning.nets.convnet import ConvnetSpec
 from karat.values.augment import Augmentation, AugmentSpec, augment, augmentations
+from karat.values.given import Given
+from karat.values.spaces import Space
 from karat.words.errors import SpecError
+from karat.work.recipes.recipes import Dials, cook
 
 STRENGTHS = {"colour": 0.4, "cutout": 0.5, "flip": 0.5, "noise": 0.2, "rotate": 15.0, "shift": 0.2}
 EVERY_OP = sorted(augmentations)
@@ -135,3 +141,33 @@ def test_wrong_specs_are_refused():
 
 def test_every_operation_says_what_its_strength_means():
     assert all(isinstance(augmentations[name], Augmentation) and augmentations[name].meaning for name in EVERY_OP)
+
+
+def test_a_flow_that_is_told_what_is_altered_makes_pictures_as_they_come():
+    light_on_the_left = torch.ones(16, 8, 8, 1)
+    light_on_the_left[:, :, 4:] = -1
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        options = DiffusionOptions(net=ConvnetSpec(width=16, levels=(1, 2)), augment=AugmentSpec(ops={"flip": 1.0}))
+        flow = Diffusion(Space(axes=("height", "width"), shape=(8, 8), channels=1), {}, options)
+    optimizer = torch.optim.Adam(flow.parameters(), 2e-3)
+    for step in range(150):
+        optimizer.zero_grad()
+        flow.loss("flow", light_on_the_left, Given(), seeded(step)).total.backward()
+        optimizer.step()
+    with torch.no_grad():
+        *_, end = flow.sample(Given(), flow.Sampling(), Noise([(0, index) for index in range(16)]))
+    sides = end.preview[:, :, :4].mean((1, 2, 3)) - end.preview[:, :, 4:].mean((1, 2, 3))
+    assert (sides > 0.5).all(), "half of what it learnt from was mirrored"
+
+
+def test_a_flow_of_few_pictures_is_sheltered():
+    few, many = (
+        cook(Space(axes=("height", "width"), shape=(32, 32), channels=3), {}, Dials(), scarce=scarce)[0] for scarce in (True, False)
+    )
+    assert isinstance(few, DiffusionOptions)
+    assert isinstance(many, DiffusionOptions)
+    assert few.augment.ops
+    assert not many.augment.ops
+    with pytest.raises(SpecError, match="for pictures"):
+        cook(Space(channels=3), {}, Dials(family="diffusion", changes={"family.augment.ops.flip": 0.5}))
