@@ -21,6 +21,7 @@ from tiny import CONDITIONS, SPACES, Toy, codec_of, model_of, png
 from torch import Tensor
 
 from karat.learning.models import Model
+from karat.material.data.snapshots import Snapshot
 from karat.store.store import Store
 from karat.values.codecs.codec import codecs
 from karat.values.given import Given
@@ -164,6 +165,16 @@ def test_a_run_is_done_once_and_its_record_repeats_it(tmp_path: Path) -> None:
     assert isinstance(repeated, Finished)
     assert store.get(repeated.result).made == record.made
     assert list(record.made_from) == [spec.snapshot]
+
+
+def test_few_data_are_gone_through_no_more_often_than_said(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    plan = PLAN.changed(steps=None, minutes=10, passes=3, batch=4, judged=0)
+    spec = asked_of(store, tmp_path / "animals", plan)
+    *_, end = run_spec(store, spec)
+    assert isinstance(end, Finished)
+    assert end.figures["steps"] == round(3 * Snapshot.open(store, spec.snapshot).counts["train"] / 4)
+    assert "seen 3 times" in end.summary
 
 
 def test_two_trainings_of_one_run_do_not_meet(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ class TrainingPlan(Spec):
 
     steps: int | None = Field(None, ge=1)
     minutes: float | None = Field(None, gt=0)
+    passes: float | None = Field(None, gt=0, description="how many times a budget in minutes goes through the data at most")
     batch: int = Field(64, ge=1)
     accumulate: int = Field(1, ge=1, description="pieces into which each batch is cut, to save memory")
     optimizer: str = "adamw"

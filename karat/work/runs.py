@@ -156,7 +156,8 @@ def _train(store: Store, spec: RunSpec, folder: Path, stop: Callable[[], bool]) 
     autoencoders = [record for digest in weights_needed(spec) for record in store.made(digest) if record.kind == "run"]
     yield from doubts(autoencoders)
     last: Event | None = None
-    for event in train(model, data, plan, folder, look=look, stop=stop, objective=lesson.objective):
+    most = float("inf") if plan.passes is None else max(1, round(plan.passes * len(lesson.train) / plan.batch))
+    for event in train(model, data, plan, folder, look=look, stop=stop, objective=lesson.objective, most=most):
         if isinstance(event, Finished):
             last = event
         else:

@@ -74,7 +74,10 @@ class Clock:
 
 @dataclass
 class Run:
-    """A training in progress. `steps` and `falls`, over which the rate falls to nothing, stay open while the budget is in minutes."""
+    """A training in progress. `steps` and `falls`, over which the rate falls to nothing, stay open while the budget is in minutes.
+
+    They are `most` steps then, or fewer.
+    """
 
     model: Model
     plan: TrainingPlan
@@ -90,12 +93,17 @@ class Run:
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     objective: Objective | None = None
     """What is learnt in place of the family's own losses."""
+    most: float = float("inf")
 
     def progress(self) -> float:
         """Give how much of the budget is used, from 0 to 1."""
         if self.steps is not None:
             return self.step / self.steps
-        return min(self.clock.total / (60 * (self.plan.minutes or 1)), 0.999)
+        return min(self._spent(), 0.999)
+
+    def _spent(self) -> float:
+        """Give the larger share of the minutes and of the steps at most that are used."""
+        return max(self.clock.total / (60 * (self.plan.minutes or 1)), self.step / self.most)
 
     def rate_share(self, *, falling: bool = True) -> float:
         """Give the learning rate as a share of its highest: a rise, a plateau, a straight fall (Hu et al. 2024, arXiv 2404.06395)."""
@@ -106,12 +114,13 @@ class Run:
         """Fix the number of steps once a budget of minutes comes to the fall: as many as fit beside the looks and the judging to come."""
         budget = 60 * (self.plan.minutes or 0)
         left = budget - self.clock.total
-        if self.steps is not None or left > self.plan.decay * budget:
+        if self.steps is not None or self._spent() < 1 - self.plan.decay:
             return
         judging = self.plan.samples * self.clock.looking / max(1, self.clock.looked)
         self.judged = min(self.judged, max(1, int(MOST_JUDGING * left / max(judging, 1e-9))))
         looking = self.clock.looking / max(1, self.checked) * (1 + self.plan.checks * left / budget)
-        self.falls = max(1, round((left - self.judged * judging - looking) / (self.clock.stepping / self.step)))
+        fitting = round((left - self.judged * judging - looking) / (self.clock.stepping / self.step))
+        self.falls = max(1, int(min(fitting, self.most - self.step)))
         self.steps = self.step + self.falls
 
     def judged_steps(self) -> set[int]:
@@ -130,14 +139,16 @@ def train(
     look: Look | None = None,
     stop: Callable[[], bool] = lambda: False,
     objective: Objective | None = None,
+    most: float = float("inf"),
 ) -> Iterator[Event]:
-    """Train until the budget is used, from the newest checkpoint in `folder` if there is one.
+    """Train until the budget is used, from the newest checkpoint in `folder` if there is one; of a budget in minutes, `most` steps at most.
 
     With an `objective` of its own the start is a checkpoint to choose as well: what does not get better by it stays as it was.
     Ends with Finished, whose figures name the chosen step; `chosen_weights` then reads that step's from `folder`.
     Raises Cancelled, after a checkpoint, when `stop` says so, and TrainingError when a loss is no number.
     """
     run = begin(model, plan, objective)
+    run.most = most
     if (found := read_checkpoint(folder)) is not None:
         restore(run, *found)
     yield Started(what="training", total=run.steps, unit="steps")
@@ -162,9 +173,10 @@ def train(
             saved_at = time.monotonic()
     yield save(run, folder)
     chosen = int(run.best.get("step", run.step))
+    enough = f"; all data was seen {plan.passes:g} times, more would be learnt by heart" if run.step == run.most else ""
     yield Finished(
         what="training",
-        summary=f"{run.step} steps; step {chosen} was chosen",
+        summary=f"{run.step} steps; step {chosen} was chosen{enough}",
         figures={"steps": run.step, "seconds": run.clock.total, "chosen": chosen},
     )
 
@@ -325,9 +337,10 @@ def settled_plan(plan: TrainingPlan, facts: Mapping[str, Any]) -> TrainingPlan:
 
 
 def seconds_left(run: Run) -> float | None:
+    each = run.clock.total / max(1, run.step)
     if run.steps is None:
-        return 60 * (run.plan.minutes or 0) - run.clock.total
-    return run.clock.total / max(1, run.step) * (run.steps - run.step)
+        return min(60 * (run.plan.minutes or 0) - run.clock.total, each * (run.most - run.step))
+    return each * (run.steps - run.step)
 
 
 def as_floats(run: Run, figures: dict[str, Tensor]) -> dict[str, float]:

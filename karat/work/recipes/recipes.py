@@ -87,7 +87,7 @@ def sheltered(recipe: Recipe, family: str) -> Recipe:
     if net["kind"] == "convnet":
         altered = {"net": {**net, "dropout": 0.1}, "augment": {"ops": ALTERED}}
         return recipe.changed(family={**recipe.family, **altered}) if family == "diffusion" else recipe
-    plan = {**recipe.plan, "weight_decay": 0.5, "table_rate": 3.0}
+    plan = {**recipe.plan, "weight_decay": 0.5, "table_rate": 3.0, "passes": 32}
     return recipe.changed(family={**recipe.family, "net": {**net, "dropout": 0.2}}, plan=plan)
 
 
