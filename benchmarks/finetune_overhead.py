@@ -42,6 +42,9 @@ class Batches:
         self.x = torch.randint(1, VOCAB, (BATCH, LENGTH), generator=torch.Generator().manual_seed(0))
         self.weight = (torch.arange(LENGTH) >= LENGTH // 2).float().expand(BATCH, -1)
 
+    def __len__(self) -> int:
+        return len(self.x)
+
     def batch(self, step: int, size: int, generator: torch.Generator) -> tuple[Tensor, Given]:
         return self.x, Given(weight=self.weight)
 

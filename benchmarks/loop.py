@@ -35,6 +35,9 @@ class Batches:
         self.x = SPACE.random(64, generator)
         self.given = Given.of(label=torch.randint(10, (64,), generator=generator))
 
+    def __len__(self) -> int:
+        return len(self.x)
+
     def batch(self, step: int, size: int, generator: torch.Generator) -> tuple[Tensor, Given]:
         return self.x, self.given
 

@@ -48,6 +48,9 @@ class Texts:
     def _rows(self, texts: list[str]) -> Tensor:
         return torch.stack([self.codec.value(torch.from_numpy(self.codec.encode(text))) for text in texts])
 
+    def __len__(self) -> int:
+        return len(self.train)
+
     def batch(self, step: int, size: int, generator: torch.Generator) -> tuple[Tensor, Given]:
         return self.train[torch.randint(len(self.train), (size,), generator=generator)], Given()
 

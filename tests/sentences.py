@@ -38,6 +38,9 @@ class Sentences:
         rows = torch.stack([self.codec.value(torch.from_numpy(self.codec.encode(text))) for text in texts])
         self.rows, self.rest, self.texts = rows[:-held], rows[-held:], texts[-held:]
 
+    def __len__(self) -> int:
+        return len(self.rows)
+
     def batch(self, step: int, size: int, generator: torch.Generator) -> tuple[Tensor, Given]:
         return self.rows[torch.randint(len(self.rows), (size,), generator=generator)], Given()
 

@@ -144,7 +144,7 @@ def test_pictures_are_those_of_their_seed(ai: openai.OpenAI, web: httpx.Client) 
 
 
 def test_pictures_are_seen_on_their_way(ai: openai.OpenAI) -> None:
-    asked = {"model": "shapes:live", "prompt": "lying", "extra_body": {"steps": 8, "seed": 5}}
+    asked = {"model": "shapes:live", "prompt": "lying", "extra_body": {"steps": 64, "seed": 5}}
     events = list(ai.images.generate(stream=True, partial_images=2, **asked))
     kinds = [event.type for event in events]
     assert kinds == ["image_generation.partial_image"] * 2 + ["image_generation.completed"]

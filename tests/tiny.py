@@ -129,6 +129,9 @@ class Toy:
     given: dict[str, Space]
     kinds: int = 3
 
+    def __len__(self) -> int:
+        return self.kinds
+
     def batch(self, step: int, size: int, generator: torch.Generator) -> tuple[Tensor, Given]:
         return self._some(size, generator)
 

@@ -156,8 +156,7 @@ def _train(store: Store, spec: RunSpec, folder: Path, stop: Callable[[], bool]) 
     autoencoders = [record for digest in weights_needed(spec) for record in store.made(digest) if record.kind == "run"]
     yield from doubts(autoencoders)
     last: Event | None = None
-    most = float("inf") if plan.passes is None else max(1, round(plan.passes * len(lesson.train) / plan.batch))
-    for event in train(model, data, plan, folder, look=look, stop=stop, objective=lesson.objective, most=most):
+    for event in train(model, data, plan, folder, look=look, stop=stop, objective=lesson.objective):
         if isinstance(event, Finished):
             last = event
         else:

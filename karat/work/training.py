@@ -35,6 +35,10 @@ MOST_JUDGING = 0.3
 class Data(Protocol):
     """What the loop asks of the data."""
 
+    def __len__(self) -> int:
+        """Say how many values there are to learn from."""
+        ...
+
     def batch(self, step: int, size: int, generator: torch.Generator) -> tuple[Tensor, Given]:
         """Give the training batch of a step: the same for the same step, size and generator state."""
         ...
@@ -139,16 +143,16 @@ def train(
     look: Look | None = None,
     stop: Callable[[], bool] = lambda: False,
     objective: Objective | None = None,
-    most: float = float("inf"),
 ) -> Iterator[Event]:
-    """Train until the budget is used, from the newest checkpoint in `folder` if there is one; of a budget in minutes, `most` steps at most.
+    """Train until the budget is used, from the newest checkpoint in `folder` if there is one.
 
     With an `objective` of its own the start is a checkpoint to choose as well: what does not get better by it stays as it was.
     Ends with Finished, whose figures name the chosen step; `chosen_weights` then reads that step's from `folder`.
     Raises Cancelled, after a checkpoint, when `stop` says so, and TrainingError when a loss is no number.
     """
     run = begin(model, plan, objective)
-    run.most = most
+    if plan.passes is not None:
+        run.most = max(1, round(plan.passes * len(data) / plan.batch))
     if (found := read_checkpoint(folder)) is not None:
         restore(run, *found)
     yield Started(what="training", total=run.steps, unit="steps")

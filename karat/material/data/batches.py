@@ -189,6 +189,9 @@ class TrainingData:
         self.train, self.validation, self.augmentation, self.seed = train, validation, augmentation, seed
         self._orders: dict[int, Tensor] = {}
 
+    def __len__(self) -> int:
+        return len(self.train)
+
     def batch(self, step: int, size: int, generator: torch.Generator) -> tuple[Tensor, Given]:
         indices, shift = self._indices(step * size, size), self._shift(step * size // len(self.train))
         return augment(self.train.values(indices, shift), self.augmentation, generator), self.train.conditions(indices, shift)
