@@ -78,10 +78,7 @@ class Clock:
 
 @dataclass
 class Run:
-    """A training in progress. `steps` and `falls`, over which the rate falls to nothing, stay open while the budget is in minutes.
-
-    They are `most` steps then, or fewer.
-    """
+    """A training in progress. `steps` and `falls`, over which the rate falls to nothing, stay open while the budget is in minutes."""
 
     model: Model
     plan: TrainingPlan
@@ -98,6 +95,7 @@ class Run:
     objective: Objective | None = None
     """What is learnt in place of the family's own losses."""
     most: float = float("inf")
+    """Steps at most that a budget in minutes comes to."""
 
     def progress(self) -> float:
         """Give how much of the budget is used, from 0 to 1."""
