@@ -3,6 +3,7 @@
 import multiprocessing
 import random
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from karat.words.errors import BusyError, Cancelled, StoreError, TrainingError
 from karat.words.events import Event, Finished, Progress, Saved, Scored, Started
 from karat.work.averages import Average
 from karat.work.checkpoints import existing, read_checkpoint, same_weights, write_checkpoint
+from karat.work.lanes import Lanes
 from karat.work.muon import divide, orthogonal
 from karat.work.optimizers import is_averaging, optimizers
 from karat.work.plans import FittedCodec, RunSpec, TrainingPlan
@@ -337,6 +339,30 @@ def test_pieces_of_a_batch_add_up() -> None:
         assert torch.allclose(seen["loss"], figures[0]["loss"], atol=1e-5)
         for name, value in run.optimizers["next"].state_dict()["state"].items():
             assert torch.allclose(value["exp_avg"], runs[0].optimizers["next"].state_dict()["state"][name]["exp_avg"], atol=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_lanes_side_by_side_end_in_the_bits_of_one_after_the_other(form: str, tmp_path: Path) -> None:
+    plan = PLAN.changed(lanes=2, accumulate=2)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            ended(form, tmp_path / str(threads), plan)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert_same(tmp_path / "1", tmp_path / "2")
+
+
+def test_lanes_work_at_the_same_time() -> None:
+    before, meeting = torch.get_num_threads(), threading.Barrier(2)
+    try:
+        torch.set_num_threads(2)
+        found = Lanes(2, torch.device("cpu")).each(lambda part: (part, meeting.wait(10) >= 0, torch.get_num_threads()), ["a", "b"])
+        assert found == [("a", True, 1), ("b", True, 1)]
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -21,11 +21,11 @@ class Average:
     def follow(self, step: int) -> None:
         """Move towards the model's weights after a step."""
         share = 1 - min(self.memory, (1 + step) / (10 + step))
-        for name, value in self.model.state_dict().items():
-            if value.is_floating_point():
-                self.weights[name].lerp_(value, share)
-            else:
-                self.weights[name].copy_(value)
+        now = self.model.state_dict()
+        moving = [name for name, value in now.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.weights[name] for name in moving], [now[name] for name in moving], share)
+        for name in now.keys() - set(moving):
+            self.weights[name].copy_(now[name])
 
     @contextmanager
     def applied(self, optimizers: Iterable[Optimizer] = ()) -> Iterator[None]:

@@ -1,11 +1,12 @@
 """Muon and AdamW as one optimizer."""
 
-from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
+
+from karat.work.devices import has_fast_bf16
 
 
 class MuonWithAdamW(Optimizer):
@@ -29,40 +30,49 @@ class MuonWithAdamW(Optimizer):
     def step(self, closure: Any = None) -> Any:
         for group in self.param_groups:
             reached = [parameter for parameter in group["params"] if parameter.grad is not None]
-            for parameter in reached:
-                parameter.mul_(1 - group["lr"] * group["decay"])
-            if group["muon"]:
-                self._muon(reached, group)
-            else:
-                for parameter in reached:
-                    self._adamw(parameter, group)
+            if reached:
+                torch._foreach_mul_(reached, 1 - group["lr"] * group["decay"])
+                (self._muon if group["muon"] else self._adamw)(reached, group)
 
-    def _muon(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+    def _muon(self, parameters: list[torch.Tensor], group: dict[str, Any]) -> None:
         """Move matrices; those of one shape are straightened together, which is what costs."""
-        ahead: dict[tuple[int, ...], list[tuple[nn.Parameter, torch.Tensor]]] = {}
-        for parameter in parameters:
-            gradient, state = parameter.grad, self.state[parameter]
-            assert gradient is not None, "only parameters that were reached move"
-            if not state:
-                state["momentum"] = torch.zeros_like(parameter)
-            momentum = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-            matrix = torch.lerp(gradient, momentum, group["momentum"]).flatten(1)
+        gradients = _gradients(parameters)
+        momenta = [self._begun(parameter, "momentum")["momentum"] for parameter in parameters]
+        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        ahead: dict[tuple[int, ...], list[tuple[torch.Tensor, torch.Tensor]]] = {}
+        for parameter, lead in zip(parameters, torch._foreach_lerp(gradients, momenta, group["momentum"]), strict=True):
+            matrix = lead.flatten(1)
             ahead.setdefault(tuple(matrix.shape), []).append((parameter, matrix))
         for (rows, columns), same in ahead.items():
             straight = orthogonal(torch.stack([matrix for _, matrix in same]))
-            for (parameter, _), each in zip(same, straight, strict=True):
-                parameter.add_(each.view_as(parameter), alpha=-group["lr"] * 0.2 * max(rows, columns) ** 0.5)
+            moved = [each.view_as(parameter) for (parameter, _), each in zip(same, straight, strict=True)]
+            torch._foreach_add_([parameter for parameter, _ in same], moved, alpha=-group["lr"] * 0.2 * max(rows, columns) ** 0.5)
 
-    def _adamw(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
-        gradient, state = parameter.grad, self.state[parameter]
-        if not state:
-            state["first"], state["second"], state["count"] = torch.zeros_like(parameter), torch.zeros_like(parameter), 0
-        early, late = group["betas"]
-        state["count"] += 1
-        state["first"].lerp_(gradient, 1 - early)
-        state["second"].mul_(late).addcmul_(gradient, gradient, value=1 - late)
-        spread = (state["second"] / (1 - late ** state["count"])).sqrt_().add_(1e-8)
-        parameter.addcdiv_(state["first"], spread, value=-group["lr"] / (1 - early ** state["count"]))
+    def _adamw(self, parameters: list[torch.Tensor], group: dict[str, Any]) -> None:
+        gradients, (early, late) = _gradients(parameters), group["betas"]
+        states = [self._begun(parameter, "first", "second") for parameter in parameters]
+        for state in states:
+            state["count"] = state.get("count", 0) + 1
+        first, second = ([state[name] for state in states] for name in ("first", "second"))
+        torch._foreach_lerp_(first, gradients, 1 - early)
+        torch._foreach_mul_(second, late)
+        torch._foreach_addcmul_(second, gradients, gradients, value=1 - late)
+        spread = torch._foreach_div(second, [1 - late ** state["count"] for state in states])
+        torch._foreach_sqrt_(spread)
+        torch._foreach_add_(spread, 1e-8)
+        torch._foreach_addcdiv_(parameters, first, spread, [-group["lr"] / (1 - early ** state["count"]) for state in states])
+
+    def _begun(self, parameter: torch.Tensor, *names: str) -> dict[str, Any]:
+        """Give a parameter's state, which begins at nothing."""
+        state = self.state[parameter]
+        for name in names:
+            if name not in state:
+                state[name] = torch.zeros_like(parameter)
+        return state
+
+
+def _gradients(parameters: list[torch.Tensor]) -> list[torch.Tensor]:
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
 def orthogonal(matrices: torch.Tensor, rounds: int = 5) -> torch.Tensor:
@@ -78,12 +88,6 @@ def orthogonal(matrices: torch.Tensor, rounds: int = 5) -> torch.Tensor:
         mixed = torch.baddbmm(product, product, product, beta=-4.7750, alpha=2.0315)
         x = torch.baddbmm(x, mixed, x, beta=3.4445)
     return (x.mT if tall else x).to(matrices.dtype)
-
-
-@cache
-def has_fast_bf16(device: str) -> bool:
-    """Say whether a kind of device multiplies in bf16 faster than in float32."""
-    return device == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
 def divide(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:

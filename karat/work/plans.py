@@ -18,6 +18,7 @@ class TrainingPlan(Spec):
     passes: float | None = Field(None, gt=0, description="how many times a budget in minutes goes through the data at most")
     batch: int = Field(64, ge=1)
     accumulate: int = Field(1, ge=1, description="pieces into which each batch is cut, to save memory")
+    lanes: int = Field(1, ge=1, description="pieces of each batch learnt from side by side, on the CPU each in a thread of its own")
     optimizer: str = "adamw"
     rate: float = Field(2e-3, gt=0, description="learning rate at its highest")
     warmup: int = Field(50, ge=0, description="steps over which the rate rises")

@@ -27,12 +27,13 @@ from karat.words.errors import Cancelled
 from karat.words.events import Event, Finished
 from karat.work.bases import BaseFiles, going_on
 from karat.work.codecs import load_codec, through, weights_needed
+from karat.work.devices import device_named
 from karat.work.evaluation import EvaluationOptions
 from karat.work.latents import doubts, reconstruction
 from karat.work.lessons import Lesson, lesson_of
 from karat.work.looks import DRAFTS, Look
 from karat.work.measuring import yardstick_of
-from karat.work.plans import FittedCodec, RunSpec, TrainingPlan
+from karat.work.plans import FittedCodec, RunSpec
 from karat.work.recipes.dials import Dials
 from karat.work.recipes.recipes import LITTLE, cook
 from karat.work.starts import Start
@@ -183,7 +184,7 @@ def _begun(store: Store, spec: RunSpec) -> Model:
         model.start_from(BaseFiles.open(store, spec.base).tensors())
     if spec.start is not None:
         model.load_weights(Start.open(store, spec.start).weights)
-    return model.to(device_of(spec.plan))
+    return model.to(device_named(spec.plan.device))
 
 
 def _stoppable(work: Generator[Event, None, T], stop: Callable[[], bool]) -> Generator[Event, None, T]:
@@ -202,9 +203,3 @@ def part_of(store: Store, snapshot: Snapshot, spec: RunSpec, split: str) -> Enco
     """Give a split as the run's codecs see it."""
     made = load_codec(spec.made, store.read)
     return encode_split(store, snapshot, split, made, {name: load_codec(codec, store.read) for name, codec in spec.given.items()})
-
-
-def device_of(plan: TrainingPlan) -> torch.device:
-    if plan.device != "auto":
-        return torch.device(plan.device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

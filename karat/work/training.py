@@ -5,22 +5,24 @@ resumed from its last checkpoint ends in the same weights, to the bit, as one th
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from karat.learning.families.family import Loss, stream_seed
 from karat.learning.models import Model
+from karat.learning.nets.parts import dice
 from karat.values.given import Given
 from karat.words.errors import Cancelled, TrainingError
 from karat.words.events import Event, Finished, Progress, Saved, Scored, Started
 from karat.work.averages import Average
 from karat.work.checkpoints import optimizer_state, read_checkpoint, restore_optimizer, write_checkpoint
+from karat.work.lanes import Lanes
 from karat.work.optimizers import is_averaging, optimizers
 from karat.work.plans import TrainingPlan
 
@@ -94,8 +96,12 @@ class Run:
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     objective: Objective | None = None
     """What is learnt in place of the family's own losses."""
+    lanes: Lanes = field(init=False)
     most: float = float("inf")
     """Steps at most that a budget in minutes comes to."""
+
+    def __post_init__(self) -> None:
+        self.lanes = Lanes(self.plan.lanes, self.model.device)
 
     def progress(self) -> float:
         """Give how much of the budget is used, from 0 to 1."""
@@ -218,12 +224,11 @@ def take_turn(run: Run, turn: str, optimizer: Optimizer, x: Tensor, given: Given
     for parameter in trained:
         parameter.requires_grad_(True)
     figures: dict[str, Tensor] = {}
-    for piece in torch.arange(len(x)).chunk(plan.accumulate):
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=plan.bf16):
-            loss = (run.objective or model.family).loss(turn, x[piece], given.rows(piece), generator)
-        (loss.total * (len(piece) / len(x))).backward()
+    for loss, slopes, share in learnt(run, turn, trained, x, given, generator):
+        add_slopes(trained, slopes)
+        loss.remember()
         for name, value in loss.figures.items():
-            figures[name] = figures.get(name, 0.0) + value.detach() * (len(piece) / len(x))
+            figures[name] = figures.get(name, 0.0) + value.detach() * share
     length = torch.nn.utils.clip_grad_norm_(trained, plan.clip)
     if not torch.isfinite(length):
         raise TrainingError(
@@ -235,6 +240,35 @@ def take_turn(run: Run, turn: str, optimizer: Optimizer, x: Tensor, given: Given
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return figures
+
+
+def learnt(
+    run: Run, turn: str, trained: list[nn.Parameter], x: Tensor, given: Given, generator: torch.Generator
+) -> Iterator[tuple[Loss, Sequence[Tensor | None], float]]:
+    """Give the loss of each piece of a batch, its slopes, and its share of the batch, lane beside lane."""
+    plan, device, objective = run.plan, run.model.device, run.objective or run.model.family
+
+    def learn(part: tuple[Tensor, torch.Generator]) -> tuple[Loss, Sequence[Tensor | None], float]:
+        rows, own = part
+        share = len(rows) / len(x)
+        dice.set(own if device.type == "cpu" else None)
+        with torch.autocast(device.type, torch.bfloat16, enabled=plan.bf16):
+            loss = objective.loss(turn, x[rows], given.rows(rows), own)
+        return loss, torch.autograd.grad(loss.total * share, trained, allow_unused=True), share
+
+    pieces = torch.arange(len(x)).chunk(plan.accumulate * plan.lanes)
+    for first in range(0, len(pieces), plan.lanes):
+        beside = pieces[first : first + plan.lanes]
+        seeds = torch.randint(1 << 62, (len(beside),), generator=generator).tolist() if plan.lanes > 1 else []
+        owns = [torch.Generator().manual_seed(seed) for seed in seeds] or [generator]
+        yield from run.lanes.each(learn, list(zip(beside, owns, strict=True)))
+
+
+def add_slopes(trained: list[nn.Parameter], slopes: Sequence[Tensor | None]) -> None:
+    """Add to the gradients. Slopes may share memory with each other, so none becomes a gradient itself."""
+    for parameter, slope in zip(trained, slopes, strict=True):
+        if slope is not None:
+            parameter.grad = slope.clone() if parameter.grad is None else parameter.grad.add_(slope)
 
 
 def due(run: Run) -> bool:

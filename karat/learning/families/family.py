@@ -5,7 +5,7 @@ asks it for one loss for each of its turns; optimizers, averages and schedules b
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -38,6 +38,8 @@ class Loss:
 
     total: Tensor
     figures: Mapping[str, Tensor]
+    remember: Callable[[], None] = lambda: None
+    """What the family keeps of the batch beside its weights; called when no other piece of the batch is under way."""
 
 
 @dataclass(frozen=True)

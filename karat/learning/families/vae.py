@@ -8,6 +8,7 @@ another family.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from math import prod
 from typing import Annotated, ClassVar, Literal
 
@@ -142,9 +143,9 @@ class Vae(nn.Module):
         if turn == "prior":
             with torch.no_grad():
                 latent, _ = self.squeeze(self._read(data), generator)
-                self._follow(latent)
             rows = torch.arange(len(latent), device=latent.device).repeat(self.options.draws)
-            return self.prior.loss("flow", self._scaled(latent)[rows], given.rows(rows), generator)
+            loss = self.prior.loss("flow", self._scaled(latent)[rows], given.rows(rows), generator)
+            return replace(loss, remember=lambda: self._follow(latent))
         latent, distance_B = self.squeeze(self._read(data), generator)
         error = (self._write(latent) - data).square().mean()
         size = data[0].numel()
@@ -194,6 +195,7 @@ class Vae(nn.Module):
             return latent
         return ((latent - self.middle) / (REACH * self.spread)).clamp(-1, 1)
 
+    @torch.no_grad()
     def _follow(self, latent: Tensor) -> None:
         """Keep the running middle and spread of the latents, by which the prior sees them."""
         if not self.training or isinstance(self.squeeze, Quantised):

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from karat.learning.nets.parts import Attention, Norm, TimeEmbedding, heads_of
+from karat.learning.nets.parts import Attention, Dropout, Norm, TimeEmbedding, heads_of
 from karat.learning.nets.reading import GivenReader, Patches, Read
 from karat.values.given import Given
 from karat.values.spaces import Space
@@ -48,7 +48,7 @@ class Block(nn.Module):
         self.conv_2 = conv(wide, wide, 3, padding=1)
         self.conv_2.apply(silence)
         self.modulation = nn.Linear(whole, 2 * wide)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.skip = conv(narrow, wide, 1) if narrow != wide else nn.Identity()
 
     def forward(self, x_BCS: Tensor, whole_BD: Tensor) -> Tensor:
@@ -115,7 +115,8 @@ class Plan:
         return max(self.grids[level]) <= self.spec.attention_at or (self.tokens is not None and level == len(self.grids) - 1)
 
     def to_grid(self, x_BSC: Tensor) -> Tensor:
-        return self.patches.split(x_BSC).transpose(1, 2).unflatten(2, self.inner.shape)
+        """Give the folded grid, channels first in memory too: group norm in half precision is slow on any other order."""
+        return self.patches.split(x_BSC).transpose(1, 2).unflatten(2, self.inner.shape).contiguous()
 
     def from_grid(self, x_BCS: Tensor, channels: int) -> Tensor:
         return self.patches.join(x_BCS.flatten(2).transpose(1, 2), channels)

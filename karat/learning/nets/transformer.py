@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from karat.learning.nets.parts import Attention, Cache, GatedLayer, Norm, TimeEmbedding, coordinates, heads_of, rotary
+from karat.learning.nets.parts import Attention, Cache, Dropout, GatedLayer, Norm, TimeEmbedding, coordinates, heads_of, rotary
 from karat.learning.nets.reading import GivenReader, Patches, Read, patch_for, patch_to, tokens_of
 from karat.values.given import Given
 from karat.values.spaces import Space
@@ -42,7 +42,7 @@ class ModulatedBlock(nn.Module):
         self.modulation = nn.Linear(width, 4 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BND: Tensor, whole_BD: Tensor, tokens_BLD: Tensor | None, turn: Tensor) -> Tensor:
         shift_1, scale_1, shift_2, scale_2 = self.modulation(nn.functional.silu(whole_BD))[:, None].chunk(4, -1)
@@ -136,7 +136,7 @@ class CausalBlock(nn.Module):
         super().__init__()
         self.attention, self.layer = Attention(width, heads_of(width)), GatedLayer(width)
         self.norm_1, self.norm_2 = Norm(width), Norm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BND: Tensor, turn: Tensor, cache: Cache | None, mask: Tensor | None = None) -> Tensor:
         causal = mask is None and x_BND.shape[1] > 1

@@ -15,6 +15,7 @@ from karat.values.spaces import Space
 from karat.words.errors import SpecError
 from karat.words.registry import Registry
 from karat.words.specs import Spec
+from karat.work.devices import device_named, suited
 from karat.work.optimizers import optimizers
 from karat.work.plans import TrainingPlan
 from karat.work.recipes.dials import Dials, Size
@@ -25,6 +26,8 @@ LITTLE = 16 * 16
 """Places of the largest grid that is learnt and followed as quickly as digits are."""
 ALTERED = {"colour": 0.2, "flip": 0.5, "rotate": 10.0, "shift": 0.125}
 """How pictures are altered for a flow that is told so."""
+HALF = ("diffusion", "vae")
+"""Families that bear half precision. A critic's slope is a small difference, which would be lost."""
 WIDTHS: dict[Size, int] = {"tiny": 16, "small": 32, "base": 64, "large": 128}
 
 
@@ -52,10 +55,12 @@ def cook(
         recipe = recipe.changed(family={**recipe.family, "apart": True})
     if scarce:
         recipe = sheltered(recipe, family)
+    home = device_named(str(dials.changes.get("plan.device", "auto")))
+    at_home = suited(recipe.family.get("net", {}), home, half=family in HALF and space.positions > LITTLE)
     budget = {"steps": dials.steps} if dials.steps is not None else {"minutes": dials.minutes or 10.0}
     tree: dict[str, Any] = {
         "family": {"kind": family, **recipe.family},
-        "plan": {**recipe.plan, **budget, "seed": dials.seed},
+        "plan": {**recipe.plan, **at_home, **budget, "seed": dials.seed},
         "augment": {"ops": recipe.augment},
     }
     for place, value in dials.changes.items():
@@ -161,10 +166,13 @@ def pretrained(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
 
 
 def net_for(space: Space, width: int) -> dict[str, Any]:
-    """Give the default net: a convnet for small grids of numbers (folded when longer than 16), a transformer for everything else."""
+    """Give the default net: a convnet for small grids of numbers (folded when longer than 16), a transformer for everything else.
+
+    Its attention stands on the coarsest of three grids; two see the whole of a picture anyway.
+    """
     if not suits_convnet(space):
         return {"kind": "transformer", "width": 4 * width, "depth": 4}
     fold = 2 if max(space.shape) >= 32 else 1
     side = max(space.shape) // fold
     levels = (1, 2) if side <= 8 else (1, 2, 2)
-    return {"kind": "convnet", "width": width, "levels": levels, "fold": fold}
+    return {"kind": "convnet", "width": width, "levels": levels, "fold": fold, "attention_at": 1 if side <= 8 else side // 4}
