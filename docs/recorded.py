@@ -41,6 +41,8 @@ TITLES = {
 }
 """What is measured: a word in a row's `what`, and its heading."""
 SHOWN = (
+    "pictures a second",
+    "times DDIM-50",
     "fd/judge",
     "fd/random-conv",
     "kid/judge",

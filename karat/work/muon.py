@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from karat.work.devices import has_fast_bf16
+from karat.work.lanes import Lanes
 
 
 class MuonWithAdamW(Optimizer):
@@ -15,8 +16,9 @@ class MuonWithAdamW(Optimizer):
     Convolution kernels count as matrices of outputs × everything else. Tables of ids learn `table_rate` times as fast as the rest.
     """
 
-    def __init__(self, module: nn.Module, rate: float, *, weight_decay: float = 0.01, table_rate: float = 1.0) -> None:
+    def __init__(self, module: nn.Module, rate: float, *, weight_decay: float = 0.01, table_rate: float = 1.0, lanes: int = 1) -> None:
         matrices, tables, others = divide(module)
+        self.lanes = Lanes(lanes, next(module.parameters()).device)
         groups = [
             {"params": matrices, "muon": True},
             {"params": tables, "muon": False, "lr": rate * table_rate},
@@ -43,8 +45,8 @@ class MuonWithAdamW(Optimizer):
         for parameter, lead in zip(parameters, torch._foreach_lerp(gradients, momenta, group["momentum"]), strict=True):
             matrix = lead.flatten(1)
             ahead.setdefault(tuple(matrix.shape), []).append((parameter, matrix))
-        for (rows, columns), same in ahead.items():
-            straight = orthogonal(torch.stack([matrix for _, matrix in same]))
+        stacks = [torch.stack([matrix for _, matrix in same]) for same in ahead.values()]
+        for ((rows, columns), same), straight in zip(ahead.items(), self.lanes.each(orthogonal, stacks), strict=True):
             moved = [each.view_as(parameter) for (parameter, _), each in zip(same, straight, strict=True)]
             torch._foreach_add_([parameter for parameter, _ in same], moved, alpha=-group["lr"] * 0.2 * max(rows, columns) ** 0.5)
 
@@ -75,6 +77,7 @@ def _gradients(parameters: list[torch.Tensor]) -> list[torch.Tensor]:
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
+@torch.no_grad()
 def orthogonal(matrices: torch.Tensor, rounds: int = 5) -> torch.Tensor:
     """Move the singular values of matrices (B, rows, columns) to about 1 by a quintic Newton–Schulz iteration (Jordan et al. 2024).
 

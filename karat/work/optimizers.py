@@ -42,7 +42,7 @@ def muon(module: nn.Module, plan: TrainingPlan) -> Optimizer:
     """
     from karat.work.muon import MuonWithAdamW
 
-    return MuonWithAdamW(module, plan.rate, weight_decay=plan.weight_decay, table_rate=plan.table_rate)
+    return MuonWithAdamW(module, plan.rate, weight_decay=plan.weight_decay, table_rate=plan.table_rate, lanes=plan.lanes)
 
 
 @optimizers.add("schedule-free")

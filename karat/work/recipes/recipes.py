@@ -23,7 +23,7 @@ from karat.work.recipes.dials import Dials, Size
 BATCH_TOKENS = 1024
 """Tokens of text in a step: in runs of minutes, many small steps learn more than few large ones."""
 LITTLE = 16 * 16
-"""Places of the largest grid that is learnt and followed as quickly as digits are."""
+"""Places of the largest grid that is learnt and followed as digits are."""
 ALTERED = {"colour": 0.2, "flip": 0.5, "rotate": 10.0, "shift": 0.125}
 """How pictures are altered for a flow that is told so."""
 HALF = ("diffusion", "vae")
@@ -119,9 +119,14 @@ def diffusion(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
 
 @recipes.add("vae")
 def vae(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
-    """A Gaussian autoencoder that is loosely held to the normal distribution, with a flow as its prior."""
+    """A Gaussian autoencoder that is loosely held to the normal distribution, with a flow as its prior.
+
+    Latents of larger grids keep their places: one for the whole comes back blurred.
+    """
+    keeps = suits_convnet(space) and space.positions > LITTLE
+    latent = {"in_place": True, "channels": 8} if keeps else {"channels": 16}
     prior = {"kind": "diffusion", "net": {"kind": "transformer", "width": 4 * width, "depth": 2}, "reach": 3.0}
-    family = {"net": net_for(space, width), "channels": 32, "beta": 0.5, "draws": 4, "prior": prior}
+    family = {"net": net_for(space, width), **latent, "beta": 0.5, "draws": 4, "prior": prior}
     return Recipe(family=family, plan={"optimizer": "muon", "rate": 6e-3})
 
 

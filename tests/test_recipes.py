@@ -1,0 +1,49 @@
+"""Recipes: what follows from a space, a family and a device."""
+
+import pytest
+
+from karat.learning.families.family import families
+from karat.learning.families.vae import Vae, VaeOptions
+from karat.learning.nets.convnet import ConvnetSpec
+from karat.values.spaces import Space
+from karat.work.devices import LANES, has_fast_bf16
+from karat.work.plans import TrainingPlan
+from karat.work.recipes.dials import Dials
+from karat.work.recipes.recipes import cook, recipes
+
+SIDES = (8, 16, 32, 64, 96)
+MADE_OF_NUMBERS = [family for family in recipes if family not in ("pretrained", "autoencoder")]
+
+
+def picture(side: int) -> Space:
+    return Space(axes=("height", "width"), shape=(side, side), channels=3)
+
+
+def plan_of(family: str, side: int, device: str) -> TrainingPlan:
+    return cook(picture(side), {}, Dials(family=family, changes={"plan.device": device}))[1]
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("family", MADE_OF_NUMBERS)
+def test_convnets_alone_learn_in_lanes_and_on_the_cpu_alone(family: str, side: int) -> None:
+    options = cook(picture(side), {}, Dials(family=family))[0]
+    is_convnet = isinstance(getattr(options, "net", None), ConvnetSpec)
+    assert plan_of(family, side, "cpu").lanes == (LANES if is_convnet else 1)
+    assert plan_of(family, side, "cuda").lanes == 1
+    assert not plan_of(family, side, "cuda").bf16
+
+
+def test_half_precision_is_for_larger_pictures_and_never_for_a_critic() -> None:
+    fast = has_fast_bf16("cpu")
+    assert [plan_of("diffusion", side, "cpu").bf16 for side in (8, 16, 32, 64)] == [False, False, fast, fast]
+    assert not any(plan_of("gan", side, "cpu").bf16 for side in SIDES)
+    assert not plan_of("diffusion", 96, "cpu").bf16, "a transformer"
+
+
+def test_latents_of_larger_pictures_keep_their_places() -> None:
+    for side, shape in ((8, ()), (16, ()), (32, (4, 4)), (64, (8, 8))):
+        options = cook(picture(side), {}, Dials(family="vae"))[0]
+        assert isinstance(options, VaeOptions)
+        vae = families["vae"](picture(side), {}, options)
+        assert isinstance(vae, Vae)
+        assert vae.latents.shape == shape
