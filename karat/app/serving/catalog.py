@@ -40,7 +40,8 @@ class Offer(Spec):
     """A release as a server offers it. `given` says what it can be told, by name; `names` the values that a label may have.
 
     `varies`: it varies pictures that it is given; `paints`: it makes a masked part of one anew; `explores`: it starts from noise that can
-    be moved, so there are walks between its pictures, and directions in which they differ. `dials`: which of steps and guidance it has.
+    be moved, so there are walks between its pictures, and directions in which they differ. `dials`: which of steps and guidance it has;
+    `guidance`: how strongly it is guided unless it is told otherwise.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Offer(Spec):
     paints: bool = False
     explores: bool = False
     dials: tuple[str, ...] = ()
+    guidance: float = 1.0
 
 
 class Named(Spec):
@@ -102,7 +104,8 @@ class Catalog:
 
 def _read(record: Record, spec: dict[str, Any]) -> Offer:
     """Say what a release's spec describes."""
-    made, family = spec["made"], str(spec["model"]["family"]["kind"])
+    made, options = spec["made"], spec["model"]["family"]
+    family = str(options["kind"])
     while made["kind"] == "latent":
         made = made["state"]["inner"]
     state, is_text = made["state"], made["kind"] in TEXTS
@@ -124,6 +127,7 @@ def _read(record: Record, spec: dict[str, Any]) -> Offer:
         answers=writes and is_text and talks,
         varies=varies,
         dials=DIALS.get(family, ()),
+        guidance=options.get("prior", options).get("guidance", 1.0),
         explores=made["kind"] == "image" and family in MOVES,
         paints=varies and len(spec["model"]["space"]["shape"]) == 2,
     )

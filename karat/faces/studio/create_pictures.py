@@ -29,7 +29,7 @@ class Drawing(Asking):
         self.count = slider(visit("How many"), (1, MOST, 1), known.get("count", 8))
         with block("stack") as guiding:
             words = visit("Guidance: how closely it keeps to what it is told")
-            self.guidance = slider(words, (0, 6, 0.1), sampling.get("guidance", 1.0))
+            self.guidance = slider(words, (0, 6, 0.1), sampling.get("guidance", self.offer.guidance))
             self.sweep = ui.checkbox(visit("Lay several strengths of guidance beside each other")).props("dense")
         guiding.set_visibility(self.guided)
         with ui.expansion(visit("More")).props("dense") as more:
@@ -55,7 +55,7 @@ class Drawing(Asking):
 
     def sampling(self, guidance: float) -> dict[str, Any]:
         steps = {} if not self.steps.value else {"steps": int(self.steps.value)}
-        return {**steps, **({"guidance": guidance} if self.guided and guidance != 1.0 else {})}
+        return {**steps, **({"guidance": guidance} if self.guided else {})}
 
     async def make(self) -> None:
         self.canvas.clear()

@@ -47,7 +47,7 @@ class Painting(Asking):
         self.count = slider(visit("How many"), (1, MOST, 1), min(4, known.get("count", 4)))
         self.strength = slider(visit("How much of it is lost"), (0.05, 1, 0.05), known.get("strength", WHOLE))
         with ui.expansion(visit("More")).props("dense"):
-            self.guidance = slider(visit("Guidance"), (0, 6, 0.1), known.get("sampling", {}).get("guidance", 1.0))
+            self.guidance = slider(visit("Guidance"), (0, 6, 0.1), known.get("sampling", {}).get("guidance", self.offer.guidance))
             self.steps = ui.number(visit("Steps"), min=1, max=500, precision=0).props("outlined dense clearable")
         with block("line"):
             self.buttons(visit("Make anew"), self.make)
@@ -124,7 +124,7 @@ class Painting(Asking):
             return
         kept = await self.visit.of(self._kept, await self.easel.mask())
         sampling: dict[str, Any] = {"steps": int(self.steps.value)} if self.steps.value else {}
-        if self.guided and self.guidance.value != 1:
+        if self.guided:
             sampling["guidance"] = float(self.guidance.value)
         own = {"count": int(self.count.value), "seed": int(self.seed.value or 0), "given": self.given(), "sampling": sampling}
         self.results.clear()

@@ -51,16 +51,18 @@ class DiffusionOptions(FamilyOptions):
     time_spread: float = Field(1.0, gt=0, description="standard deviation of logit(t)")
     augment: AugmentSpec = AugmentSpec()
     altered: float = Field(0.5, ge=0, le=1, description="the share of pictures that are augmented; the net is told which")
-    steps: int = Field(8, ge=1, description="evaluations of the net for a sample, unless sampling is told otherwise")
+    steps: int = Field(8, ge=1, description="steps from noise to a sample, unless sampling is told otherwise; so with the next two")
+    shift: float = Field(1.0, gt=0, description="above 1: more of the steps near the noise")
+    guidance: float = Field(1.0, ge=0, description="1: as learnt; more: closer to what is given, less varied")
 
 
 class DiffusionSampling(SamplingOptions):
     """How a flow is followed."""
 
-    steps: int | None = Field(None, ge=1, description="evaluations of the net; left out, as many as the model's own `steps`")
+    steps: int | None = Field(None, ge=1, description="steps from noise to a sample; left out, the model's own, as with the next two")
     solver: str = "dpm++2m"
-    shift: float = Field(1.0, gt=0, description="above 1: more of the steps near the noise")
-    guidance: float = Field(1.0, ge=0, description="1: as learnt; more: closer to what is given, less varied")
+    shift: float | None = Field(None, gt=0, description="above 1: more of the steps near the noise")
+    guidance: float | None = Field(None, ge=0, description="1: as learnt; more: closer to what is given, less varied")
     guide_from: float = Field(0.1, ge=0, le=1)
     guide_to: float = Field(0.9, ge=0, le=1)
 
@@ -98,15 +100,15 @@ class Diffusion(nn.Module):
         return {"loss": torch.stack(list(by_time.values())).mean(0), **by_time}
 
     def sample(self, given: Given, options: DiffusionSampling, noise: Noise) -> Iterator[Step]:
-        start, steps = noise.normal(*self.bridge.inner.value_shape), self._steps(options)
-        for step, x, guess in solvers[options.solver](self._velocity(given, options), start, grid(steps, options.shift)):
-            yield self._seen(step, steps, x, guess)
+        start, times = noise.normal(*self.bridge.inner.value_shape), self._times(options)
+        for step, x, guess in solvers[options.solver](self._velocity(given, options), start, times):
+            yield self._seen(step, len(times) - 1, x, guess)
 
     def fill(self, x: Tensor, where: Tensor, given: Given, options: DiffusionSampling, noise: Noise, strength: float) -> Iterator[Step]:
         data, new = self.bridge.enter(x) * self.options.reach, where[..., None]
-        flow, fresh, steps = self._velocity(given, options), noise.normal(*self.bridge.inner.value_shape), self._steps(options)
-        times = [1 - strength * (1 - t) for t in grid(steps, options.shift)]
-        x_t = (1 - times[0]) * fresh + times[0] * data
+        flow, fresh = self._velocity(given, options), noise.normal(*self.bridge.inner.value_shape)
+        times = [1 - strength * (1 - t) for t in self._times(options)]
+        x_t, steps = (1 - times[0]) * fresh + times[0] * data, len(times) - 1
         stretches = min(STRETCHES, steps)
         ends = [round(place * steps / stretches) for place in range(stretches + 1)]
         rounds = [1] + [ROUNDS if strength == 1 else 1] * (stretches - 1)
@@ -121,16 +123,19 @@ class Diffusion(nn.Module):
                     done += 1
                     yield self._seen(done, total, x_t, guess)
 
-    def _steps(self, options: DiffusionSampling) -> int:
-        return options.steps or self.options.steps
+    def _times(self, options: DiffusionSampling) -> list[float]:
+        return grid(options.steps or self.options.steps, options.shift or self.options.shift)
 
     def _velocity(self, given: Given, options: DiffusionSampling) -> Velocity:
+        guidance = self.options.guidance if options.guidance is None else options.guidance
+        told = any(bool(keep.any()) for keep in given.keep.values())
+
         def velocity(x: Tensor, t: float) -> Tensor:
             t_B = x.new_full((len(x),), t)
-            if options.guidance == 1 or not given.values or not options.guide_from <= t <= options.guide_to:
+            if guidance == 1 or not told or not options.guide_from <= t <= options.guide_to:
                 return self._guess(x, t_B, given)
             with_all, with_none = self._guess(x, t_B, given), self._guess(x, t_B, given.nothing())
-            return with_none + options.guidance * (with_all - with_none)
+            return with_none + guidance * (with_all - with_none)
 
         return velocity
 

@@ -26,6 +26,10 @@ LITTLE = 16 * 16
 """Places of the largest grid that is learnt and followed as digits are."""
 ALTERED = {"colour": 0.2, "flip": 0.5, "rotate": 10.0, "shift": 0.125}
 """How pictures are altered for a flow that is told so."""
+GUIDANCE = 2.0
+"""How strongly pictures larger than digits are kept to what they are told."""
+FAR = {"steps": 16, "shift": 2.5, "guidance": GUIDANCE}
+"""How a flow of larger pictures is followed."""
 HALF = ("diffusion", "vae")
 """Families that bear half precision. A critic's slope is a small difference, which would be lost."""
 WIDTHS: dict[Size, int] = {"tiny": 16, "small": 32, "base": 64, "large": 128}
@@ -110,11 +114,11 @@ def change(tree: dict[str, Any], place: str, value: Any) -> None:
 def diffusion(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
     """A flow: a U-Net for small grids, a transformer for the rest. The latents of rows spread over a third of their range.
 
-    On larger grids than digits' a longer way leaves less grain, in the same training.
+    On larger grids than digits' a longer way that begins slowly leaves less grain, and guidance less confusion, in the same training.
     """
     reach = {"reach": REACH} if space.axes == LATENT_AXES else {}
-    steps = {"steps": 24} if len(space.shape) == 2 and space.positions > LITTLE else {}
-    return Recipe(family={"net": net_for(space, width), **reach, **steps}, plan={"optimizer": "muon", "rate": 6e-3})
+    way = FAR if len(space.shape) == 2 and space.positions > LITTLE else {}
+    return Recipe(family={"net": net_for(space, width), **reach, **way}, plan={"optimizer": "muon", "rate": 6e-3})
 
 
 @recipes.add("vae")
@@ -124,8 +128,8 @@ def vae(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
     Latents of larger grids keep their places: one for the whole comes back blurred.
     """
     keeps = suits_convnet(space) and space.positions > LITTLE
-    latent = {"in_place": True, "channels": 8} if keeps else {"channels": 16}
-    prior = {"kind": "diffusion", "net": {"kind": "transformer", "width": 4 * width, "depth": 2}, "reach": 3.0}
+    latent, way = ({"in_place": True, "channels": 8}, {"guidance": GUIDANCE}) if keeps else ({"channels": 16}, {})
+    prior = {"kind": "diffusion", "net": {"kind": "transformer", "width": 4 * width, "depth": 2}, "reach": REACH, **way}
     family = {"net": net_for(space, width), **latent, "beta": 0.5, "draws": 4, "prior": prior}
     return Recipe(family=family, plan={"optimizer": "muon", "rate": 6e-3})
 
