@@ -2,10 +2,12 @@
 
 import pytest
 
+from karat.learning.families.diffusion import DiffusionOptions
 from karat.learning.families.family import families
 from karat.learning.families.vae import Vae, VaeOptions
 from karat.learning.nets.convnet import ConvnetSpec
 from karat.values.spaces import Space
+from karat.words.errors import SpecError
 from karat.work.devices import LANES, has_fast_bf16
 from karat.work.plans import TrainingPlan
 from karat.work.recipes.dials import Dials
@@ -47,3 +49,17 @@ def test_latents_of_larger_pictures_keep_their_places() -> None:
         vae = families["vae"](picture(side), {}, options)
         assert isinstance(vae, Vae)
         assert vae.latents.shape == shape
+
+
+def test_a_base_does_not_learn_in_lanes() -> None:
+    base = {"family.config": {}, "family.start": 0, "family.end": 1}
+    with pytest.raises(SpecError, match="lanes"):
+        cook(Space(axes=("token",), shape=(16,), vocab=300), {}, Dials(family="pretrained", changes={**base, "plan.lanes": 2}))
+
+
+def test_larger_pictures_are_guided() -> None:
+    for side, guidance in ((8, 1.0), (16, 1.0), (32, 2.0)):
+        flow, vae = (cook(picture(side), {}, Dials(family=family))[0] for family in ("diffusion", "vae"))
+        assert isinstance(flow, DiffusionOptions)
+        assert isinstance(vae, VaeOptions)
+        assert flow.guidance == vae.prior.guidance == guidance

@@ -81,6 +81,8 @@ def cook(
             repair="Leave it out; texts are altered beforehand: `karat data augment`.",
         )
     plan = TrainingPlan.from_values(tree["plan"])
+    if family == "pretrained" and plan.lanes > 1:
+        raise SpecError("A base draws all its chance from one stream, so it cannot learn in lanes.", repair="Leave plan.lanes at 1.")
     optimizers[plan.optimizer]  # refuses an unknown one before anything is spent
     return options, plan, augmentation
 
