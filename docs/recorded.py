@@ -86,14 +86,19 @@ def subject(row: Mapping[str, Any]) -> str | None:
 
 
 def _tables(rows: list[dict[str, Any]]) -> list[str]:
-    """Give one table for each data set: contenders down, scores across with their intervals, real data in the first row."""
+    """Give one table for each data set: contenders down, scores across with their intervals.
+
+    Real data stand in the first row; in the second real pictures of training, which is what a mere copier would score.
+    """
     lines: list[str] = []
     for data in dict.fromkeys(str(row.get("data", "")) for row in rows):
         own = sorted((row for row in rows if str(row.get("data", "")) == data), key=lambda row: (_minutes(row), _contender(row)))
         names = _columns(own)
         floors = {name: value for row in own if isinstance(row.get("floor"), dict) for name, value in row["floor"].items()}
         timed = any(_minutes(row) for row in own)
-        body = [["_real data_", *([""] * timed), *(_interval(floors.get(name)) for name in names)]] if floors else []
+        copied = {name: each["training"] for row in own for name, each in row.get("baselines", {}).items() if "training" in each}
+        controls = {"_real data_": floors, "_training data_": copied}
+        body = [[control, *([""] * timed), *(_interval(known.get(name)) for name in names)] for control, known in controls.items() if known]
         for row in own:
             minutes = [f"{_minutes(row):g}" if _minutes(row) else ""] * timed
             body.append([_contender(row), *minutes, *(_interval(_scores(row).get(name)) for name in names)])

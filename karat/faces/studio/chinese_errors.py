@@ -143,6 +143,8 @@ ERRORS = {
     "Leave out --given, --through, --base and made.": "请去掉 given、through、base 和 made。",
     "Augmentation by {} is for pictures.": "{} 增强只适用于图片。",
     "Leave it out; texts are altered beforehand: `karat data augment`.": "请去掉它；文本应事先增强：`karat data augment`。",
+    "A base draws all its chance from one stream, so it cannot learn in lanes.": "基座模型的随机数全部取自同一个流，因此不能分路学习。",
+    "Leave plan.lanes at 1.": "请让 plan.lanes 保持为 1。",
     "There is nothing called {} to change.": "没有名为 {} 的设置可改。",
     "Begin with one of: {}.": "请以其中之一开头：{}。",
     "The model names no family.": "模型没有指明模型族。",
