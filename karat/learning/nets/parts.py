@@ -123,7 +123,7 @@ class TimeEmbedding(nn.Module):
 class Dropout(nn.Module):
     """Leaves numbers out by chance in training, and makes up for them (Srivastava et al. 2014), drawing from `dice`.
 
-    One random byte decides on each number, so chances are multiples of 1/256: an eighth of the time that drawing uniform numbers takes.
+    One random byte decides on each number, so chances are multiples of 1/256: eight come from each draw.
     """
 
     def __init__(self, chance: float) -> None:
