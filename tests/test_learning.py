@@ -16,6 +16,8 @@ from karat.learning.families.family import Noise, stream_seed, uniform
 from karat.learning.families.solvers import grid, solvers
 from karat.learning.families.vae import Quantised
 from karat.learning.models import Model, ModelSpec
+from karat.learning.nets.convnet import ConvnetSpec
+from karat.learning.nets.nets import writer
 from karat.learning.nets.parts import coordinates, rotary, rotate
 from karat.learning.nets.reading import Patches, patch_for
 from karat.learning.nets.transformer import CausalTransformer
@@ -38,6 +40,18 @@ def space_of(form: str) -> Space:
 
 def gen(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+# ---- how nets begin
+
+
+def test_a_folded_writer_begins_without_a_pattern_of_the_fold() -> None:
+    picture = Space(axes=("height", "width"), shape=(8, 8), channels=3)
+    net = writer(Space(channels=5), picture, {}, ConvnetSpec(width=8, levels=(1, 2), fold=2))
+    made = net(torch.randn(4, 5, generator=gen()), Given())
+    blocks = made.unflatten(2, (4, 2)).unflatten(1, (4, 2))
+    assert torch.equal(blocks, blocks[:, :, :1, :, :1].expand_as(blocks))
+    assert made.std() > 0
 
 
 # ---- what is made depends on its own request alone

@@ -224,6 +224,7 @@ class ConvnetWriter(nn.Module):
         self.ups = nn.ModuleList(Level(plan, i, [widths[i + 1]] + [widths[i]] * (spec.blocks - 1)) for i in ups)
         self.norm = norm(spec.width * spec.levels[0])
         self.leave = CONVS[plan.rank](spec.width * spec.levels[0], plan.inner.channels or 0, 3, padding=1)
+        align(self.leave, self.channels)
 
     def forward(self, z: Tensor, given: Given) -> Tensor:
         read = self.given(given, len(z))
@@ -250,3 +251,14 @@ def silence(layer: nn.Module) -> None:
     """Start a layer at nothing."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
+
+
+@torch.no_grad()
+def align(layer: nn.Module, channels: int) -> None:
+    """Start a layer that makes several neighbours at once so that they are alike, or their differences stay as a chequered pattern.
+
+    After Aitken et al. 2017 (arXiv 1707.02937).
+    """
+    for parameter in layer.parameters():
+        alike = parameter[:channels].repeat(len(parameter) // channels, *(1,) * (parameter.ndim - 1))
+        parameter.copy_(alike)
