@@ -33,7 +33,7 @@ def reality_of(store: Store, snapshot: Snapshot, spec: RunSpec, *, most: int = 5
     made = seen(load_codec(spec.made, store.read))
     labelled: dict[str, Codec] = {"label": LabelCodec(LabelOptions(names=tuple(snapshot.labels)))} if snapshot.labels else {}
     parts = {name: encode_split(store, snapshot, name, made, labelled) for name in ("train", "validation", "test", "judge")}
-    held = {"judge": whole(parts["judge"]), **{name: whole(parts[name], most=most) for name in ("validation", "test")}}
+    held = {name: whole(parts[name], most=most) for name in ("validation", "test", "judge")}
     names = [sample.name for sample in snapshot.samples("train")]
     return Reality(train=Pass(parts["train"], names), classes=snapshot.labels, **held)
 
