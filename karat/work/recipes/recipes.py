@@ -125,14 +125,16 @@ def diffusion(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
 
 @recipes.add("vae")
 def vae(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
-    """A Gaussian autoencoder that is loosely held to the normal distribution, with a flow as its prior.
+    """A Gaussian autoencoder with a flow as its prior.
 
-    Latents of larger grids keep their places: one for the whole comes back blurred.
+    Latents of larger grids keep their places: one for the whole comes back blurred. They are held closer to the normal distribution than
+    the one of a small grid, or they say more than the prior learns, and what it misses is seen as grain.
     """
     keeps = suits_convnet(space) and space.positions > LITTLE
-    latent, way = ({"in_place": True, "channels": 8}, {"guidance": GUIDANCE}) if keeps else ({"channels": 16}, {})
+    whole, in_place = {"channels": 16, "beta": 0.5}, {"in_place": True, "channels": 8, "beta": 2.0}
+    latent, way = (in_place, {"guidance": GUIDANCE}) if keeps else (whole, {})
     prior = {"kind": "diffusion", "net": {"kind": "transformer", "width": 4 * width, "depth": 2}, "reach": REACH, **way}
-    family = {"net": net_for(space, width), **latent, "beta": 0.5, "draws": 4, "prior": prior}
+    family = {"net": net_for(space, width), **latent, "draws": 4, "prior": prior}
     return Recipe(family=family, plan={"optimizer": "muon", "rate": 6e-3})
 
 
