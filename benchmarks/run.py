@@ -32,6 +32,7 @@ FULL = (
     ("sampling.py", "emoji", "--minutes", "5"),
     ("import_speed.py", "--counts", "20000"),
     ("memory.py", "--counts", "20000", "100000"),
+    ("memory.py", "--demo"),
     ("near_duplicates.py", "--documents", "100000"),
     *SERVING,
     ("serving/overload.py",),

@@ -39,7 +39,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """Train once, sample with each setting, time the peer between them."""
+    """Train once, sample with each setting, time the peer before each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=["digits", "emoji"])
     parser.add_argument("--minutes", type=float, default=1.0)
@@ -55,8 +55,8 @@ def main() -> None:
         given = test.conditions(rows)
         options = EvaluationOptions(resamples=200, metrics=("fd", "kid"))
         torch.set_num_threads(2)
-        peer = peer_speed(bench, ready.model.parameter_count())
         for name, sampling in SETTINGS.items():
+            peer = peer_speed(bench, ready.model.parameter_count())
             began = time.perf_counter()
             values = all_values(ready.model, given, [(1, row) for row in rows], sampling)
             speed = len(values) / (time.perf_counter() - began)

@@ -28,7 +28,7 @@ ALTERED = {"colour": 0.2, "flip": 0.5, "rotate": 10.0, "shift": 0.125}
 """How pictures are altered for a flow that is told so."""
 GUIDANCE = 2.0
 """How strongly pictures larger than digits are kept to what they are told."""
-FAR = {"steps": 16, "shift": 2.5, "guidance": GUIDANCE}
+FAR = {"steps": 12, "shift": 2.5, "guidance": GUIDANCE}
 """How a flow of larger pictures is followed."""
 HALF = ("diffusion", "vae")
 """Families that bear half precision. A critic's slope is a small difference, which would be lost."""
