@@ -26,6 +26,8 @@ from karat.words.errors import DataError
 from karat.words.events import Event, Finished, Progress, Started, Warned
 from karat.words.specs import Spec
 
+FEWEST = 8
+"""So many values each held-out split must have."""
 SAMPLE_BYTES = 128_000_000
 """What the kept sample of training values may take: 10,000 pictures of 32 x 32, 650 of 128 x 128."""
 MEMORY_WORK = 4_000_000
@@ -105,9 +107,9 @@ class Yardstick:
 def prepare(real: Reality, options: EvaluationOptions, *, judge: Judge | None = None) -> Generator[Event, None, Yardstick]:
     """Make the yardstick: train the judge on its own split unless one is given, go once through the training set. Yields progress."""
     for name in ("validation", "test", "judge"):
-        if len(getattr(real, name)) < 8:
+        if len(getattr(real, name)) < FEWEST:
             repair = "Give the split a larger share, or bring more data."
-            raise DataError(f"The {name} split holds {len(getattr(real, name))} values; measuring needs at least 8.", repair=repair)
+            raise DataError(f"The {name} split holds {len(getattr(real, name))} values; measuring needs at least {FEWEST}.", repair=repair)
     judge = judge or (yield from train_judge(real.judge.values, real.judge.labels, options.judge, classes=len(real.classes)))
     random_conv = RandomConv(real.judge.values.shape[-1], typical=real.judge.values)
     spaces: tuple[FeatureSpace, ...] = (judge, random_conv, *(OwnNetwork(network) for network in options.networks))

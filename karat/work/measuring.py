@@ -23,17 +23,17 @@ from karat.values.tensors import TensorFile, tensor_bytes
 from karat.words.events import Event
 from karat.words.specs import digest_of
 from karat.work.codecs import load_codec
-from karat.work.evaluation import EvaluationOptions, Reality, Values, Yardstick, prepare
+from karat.work.evaluation import FEWEST, EvaluationOptions, Reality, Values, Yardstick, prepare
 from karat.work.plans import RunSpec
 from karat.work.text_evaluation import TextReality
 
 
-def reality_of(store: Store, snapshot: Snapshot, spec: RunSpec, *, most: int = 5000) -> Reality:
-    """Give the four splits of a snapshot as values, with their labels where it has labels; at most so many to measure with."""
+def reality_of(store: Store, snapshot: Snapshot, spec: RunSpec, *, most: int = 5000, tested: int = 5000) -> Reality:
+    """Give the four splits of a snapshot as values, labelled where it has labels; at most so many to measure with, and to test on."""
     made = seen(load_codec(spec.made, store.read))
     labelled: dict[str, Codec] = {"label": LabelCodec(LabelOptions(names=tuple(snapshot.labels)))} if snapshot.labels else {}
     parts = {name: encode_split(store, snapshot, name, made, labelled) for name in ("train", "validation", "test", "judge")}
-    held = {name: whole(parts[name], most=most) for name in ("validation", "test", "judge")}
+    held = {name: whole(parts[name], most=tested if name == "test" else most) for name in ("validation", "test", "judge")}
     names = [sample.name for sample in snapshot.samples("train")]
     return Reality(train=Pass(parts["train"], names), classes=snapshot.labels, **held)
 
@@ -83,9 +83,12 @@ def targets_of(given: Given, rows: Sequence[int]) -> tuple[Tensor | None, Tensor
 def yardstick_of(
     store: Store, snapshot: Snapshot, spec: RunSpec, options: EvaluationOptions | None = None
 ) -> Generator[Event, None, Yardstick]:
-    """Make the yardstick of a snapshot as a codec sees it. Its judge is trained once and kept in the store's folder."""
+    """Make the yardstick of a snapshot as a codec sees it. Its judge is trained once and kept in the store's folder.
+
+    Of the test split it only wants to know that it is there.
+    """
     options = options or EvaluationOptions()
-    real = reality_of(store, snapshot, spec, most=options.most)
+    real = reality_of(store, snapshot, spec, most=options.most, tested=FEWEST)
     made = seen(load_codec(spec.made, store.read))
     key = digest_of([snapshot.id, made.kind, made.state(), options.judge.model_dump()])[:16]
     place = store.folder / "judges" / key
