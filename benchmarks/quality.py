@@ -27,6 +27,7 @@ from PIL import Image
 from results import record
 
 from karat.material.data.batches import condition_of
+from karat.material.data.preview import contact_sheet
 from karat.material.data.snapshots import Snapshot
 from karat.material.metrics.scores import Evaluation, result_of
 from karat.store.store import Store
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, choices=[1, 2], default=2)
-    parser.add_argument("--sheets", type=Path, help="a folder for sheets of each contender's first samples")
+    parser.add_argument("--sheets", type=Path, help="a folder for contact sheets of each contender's first samples")
     parser.add_argument("--peer-settings", choices=["documented", "tuned"], default="tuned")
     asked = parser.parse_args()
     with TemporaryDirectory() as scratch:
@@ -66,7 +67,8 @@ def main() -> None:
                 scores = bench.scores(made)
                 if asked.sheets:
                     name = f"{asked.data}-{contender.replace(':', '-')}-{minutes:g}.png"
-                    sheet(made.values).save(asked.sheets / name)
+                    first = (Image.fromarray(picture.squeeze()) for picture in pixels(made.values[:64]))
+                    contact_sheet((picture, "") for picture in first).save(asked.sheets / name)
                 row = {
                     "what": "quality",
                     "data": asked.data,
@@ -156,14 +158,6 @@ class Bench:
 
 def pixels(values: torch.Tensor) -> np.ndarray:
     return ((values + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
-
-
-def sheet(values: torch.Tensor, side: int = 8, scale: int = 3) -> Image.Image:
-    """Lay the first samples out in a square, enlarged."""
-    x = pixels(values[: side * side])
-    rows = x.reshape(side, side, *x.shape[1:]).transpose(0, 2, 1, 3, 4)
-    picture = Image.fromarray(rows.reshape(side * x.shape[1], side * x.shape[2], -1).squeeze())
-    return picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.NEAREST)
 
 
 def summary(scores: dict[str, Any]) -> str:

@@ -188,7 +188,7 @@ ERRORS = {
     "Give the judge split a larger share.": "请增大评判部分的比例。",
     "There are fewer than two made values to score.": "可评分的作品少于两个。",
     "Make at least some dozens; a thousand is better.": "请至少生成几十个；一千个更好。",
-    "The {} split holds {} values; measuring needs at least 8.": "{0}部分只有 {1} 个样本；评测至少需要 8 个。",
+    "The {} split holds {} values; measuring needs at least {}.": "{0}部分只有 {1} 个样本；评测至少需要 {2} 个。",
     "The run {} is not finished.": "训练 {} 还没有完成。",
     "Go on: `karat train --spec {}`.": "请继续训练：`karat train --spec {}`。",
     "Run {} has not been evaluated.": "训练 {} 还没有评测。",
