@@ -1,5 +1,8 @@
 """What a run trains on, and what suits it there."""
 
+import ctypes
+import sys
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -27,3 +30,15 @@ def suited(net: dict[str, Any], device: torch.device, *, half: bool) -> dict[str
     if device.type != "cpu" or net.get("kind") != "convnet":
         return {}
     return {"lanes": LANES, "bf16": half and has_fast_bf16(device.type)}
+
+
+def give_memory_back() -> None:
+    """Give the system what the C library keeps of freed memory, which is much where threads worked."""
+    if (trim := _trim()) is not None:
+        trim(0)
+
+
+@cache
+def _trim() -> Callable[[int], int] | None:
+    """Find the function of the GNU C library; others have none."""
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None

@@ -27,7 +27,7 @@ from karat.words.errors import Cancelled
 from karat.words.events import Event, Finished
 from karat.work.bases import BaseFiles, going_on
 from karat.work.codecs import load_codec, through, weights_needed
-from karat.work.devices import device_named
+from karat.work.devices import device_named, give_memory_back
 from karat.work.evaluation import EvaluationOptions
 from karat.work.latents import doubts, reconstruction
 from karat.work.lessons import Lesson, lesson_of
@@ -157,6 +157,7 @@ def _train(store: Store, spec: RunSpec, folder: Path, stop: Callable[[], bool]) 
     autoencoders = [record for digest in weights_needed(spec) for record in store.made(digest) if record.kind == "run"]
     yield from doubts(autoencoders)
     last: Event | None = None
+    give_memory_back()
     for event in train(model, data, plan, folder, look=look, stop=stop, objective=lesson.objective):
         if isinstance(event, Finished):
             last = event

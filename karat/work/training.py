@@ -22,6 +22,7 @@ from karat.words.errors import Cancelled, TrainingError
 from karat.words.events import Event, Finished, Progress, Saved, Scored, Started
 from karat.work.averages import Average
 from karat.work.checkpoints import optimizer_state, read_checkpoint, restore_optimizer, write_checkpoint
+from karat.work.devices import give_memory_back
 from karat.work.lanes import Lanes
 from karat.work.optimizers import is_averaging, optimizers
 from karat.work.plans import TrainingPlan
@@ -280,6 +281,7 @@ def check(run: Run, data: Data, look: Look | None) -> Event:
     """Measure the averaged weights on held-out data; look at samples, and remember the best of those that were judged."""
     run.checked = max(run.checked, int(run.progress() * run.plan.checks))
     judging = run.step in run.judged_steps()
+    give_memory_back()
     with run.average.applied(run.optimizers.values()):
         figures = held_out_losses(run.model, data, run.plan.seed, run.objective)
         if look is not None:
@@ -291,6 +293,7 @@ def check(run: Run, data: Data, look: Look | None) -> Event:
             choose(run, {name: value for name, value in figures.items() if not name.startswith("held-out")})
         if run.step == run.steps and not run.best_weights:
             choose(run, {})
+    give_memory_back()
     return Scored(step=run.step, figures=figures)
 
 
