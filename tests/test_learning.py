@@ -17,7 +17,7 @@ from karat.learning.families.solvers import grid, solvers
 from karat.learning.families.vae import Quantised
 from karat.learning.models import Model, ModelSpec
 from karat.learning.nets.convnet import ConvnetSpec
-from karat.learning.nets.nets import writer
+from karat.learning.nets.nets import mapper, reader, writer
 from karat.learning.nets.parts import coordinates, rotary, rotate
 from karat.learning.nets.reading import Patches, patch_for
 from karat.learning.nets.transformer import CausalTransformer
@@ -52,6 +52,38 @@ def test_a_folded_writer_begins_without_a_pattern_of_the_fold() -> None:
     blocks = made.unflatten(2, (4, 2)).unflatten(1, (4, 2))
     assert torch.equal(blocks, blocks[:, :, :1, :, :1].expand_as(blocks))
     assert made.std() > 0
+
+
+def test_smooth_nets_have_no_pattern_of_their_grids() -> None:
+    picture = Space(axes=("height", "width"), shape=(16, 16), channels=3)
+    patterns = {}
+    for smooth in (False, True):
+        torch.manual_seed(0)
+        spec = ConvnetSpec(width=8, levels=(1, 2), fold=2, smooth=smooth)
+        critic = awaken(reader(picture, Space(channels=1), {}, spec))
+        x = picture.random(16, gen()).requires_grad_()
+        (slope,) = torch.autograd.grad(critic(x, Given()).sum(), x)
+        made = awaken(writer(Space(channels=5), picture, {}, spec))(torch.randn(4, 5, generator=gen()), Given())
+        patterns[smooth] = [pattern_of(slope), pattern_of(made.detach())]
+    assert all(smooth < folded / 2 for smooth, folded in zip(patterns[True], patterns[False], strict=True)), patterns
+
+
+def pattern_of(pictures: torch.Tensor) -> float:
+    """Give how much of what varies in some pictures repeats every second point of the grid."""
+    power = torch.fft.fft2(pictures - pictures.mean((1, 2), keepdim=True), dim=(1, 2)).abs().square()
+    half = pictures.shape[1] // 2
+    return float((power[:, half, half] + power[:, half, 0] + power[:, 0, half]).sum() / power.sum())
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_smooth_nets_serve_every_rank(rank: int) -> None:
+    space = Space(axes=("time", "height", "width")[:rank], shape=(8, 4, 4)[:rank], channels=2)
+    spec = ConvnetSpec(width=8, levels=(1, 2), fold=2, smooth=True)
+    x, t = space.random(3, gen()), torch.rand(3, generator=gen())
+    mapped = awaken(mapper(space, 2, {}, spec))(x, t, Given())
+    latent = awaken(reader(space, Space(channels=4), {}, spec))(x, Given())
+    made = awaken(writer(Space(channels=4), space, {}, spec))(latent, Given())
+    assert mapped.shape == made.shape == x.shape
 
 
 # ---- what is made depends on its own request alone
@@ -304,6 +336,25 @@ def test_the_latent_of_an_autoencoder_goes_there_and_back() -> None:
             latents = family.to_latents(x)
             family.latents.check(latents)
             model.space.check(family.from_latents(latents))
+
+
+def test_the_penalty_is_measured_in_half_precision_too() -> None:
+    model = awaken(model_of("gan/convnet", SPACES["image"]))
+    x, given = Toy(model.space, {}).batch(0, 64, gen())
+    slopes = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            slopes.append(float(model.family.loss("critic", x, given, gen(1)).figures["slope"]))
+    assert slopes[1] == pytest.approx(slopes[0], rel=0.05)
+
+
+@pytest.mark.parametrize("net", ["convnet", "transformer"])
+def test_what_is_given_once_is_given_to_every_copy(net: str) -> None:
+    spaces = CONDITIONS["label+text"]
+    critic = awaken(model_of(f"gan/{net}", SPACES["image"], spaces)).family.critic
+    x, given = SPACES["image"].random(6, gen()), given_of(spaces, 2)
+    written_out = given.rows(torch.arange(2).repeat(3))
+    assert torch.allclose(critic(x, given), critic(x, written_out), atol=1e-5)
 
 
 def test_batches_of_one_keep_every_figure_finite() -> None:

@@ -143,8 +143,8 @@ class Vae(nn.Module):
         if turn == "prior":
             with torch.no_grad():
                 latent, _ = self.squeeze(self._read(data), generator)
-            rows = torch.arange(len(latent), device=latent.device).repeat(self.options.draws)
-            loss = self.prior.loss("flow", self._scaled(latent)[rows], given.rows(rows), generator)
+            drawn = self._scaled(latent).repeat(self.options.draws, *(1,) * (latent.ndim - 1))
+            loss = self.prior.loss("flow", drawn, given, generator)
             return replace(loss, remember=lambda: self._follow(latent))
         latent, distance_B = self.squeeze(self._read(data), generator)
         error = (self._write(latent) - data).square().mean()

@@ -20,12 +20,15 @@ from karat.values.spaces import Space
 from karat.words.specs import Spec
 
 CONVS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+MEANS: dict[int, type[nn.Module]] = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
+BETWEEN = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 class ConvnetSpec(Spec):
     """The size of a convnet: `width` channels on the finest grid, times each of `levels` as the grid is halved.
 
-    `fold` first gathers fold × fold … neighbours into channels, which makes a large grid cheap.
+    `fold` first gathers fold × fold … neighbours into channels, which makes a large grid cheap. Folds and strides treat neighbours
+    differently, which a critic's slope hands on to a generator as a chequered pattern; `smooth` steps treat them alike.
     """
 
     kind: Literal["convnet"] = "convnet"
@@ -35,6 +38,7 @@ class ConvnetSpec(Spec):
     fold: int = Field(1, ge=1)
     attention_at: int = Field(8, ge=1, description="attention stands where no axis is longer than this")
     dropout: float = Field(0.0, ge=0, lt=1)
+    smooth: bool = Field(False, description="grids shrink by means and grow by interpolation, as in StyleGAN (arXiv 1812.04948)")
 
 
 class Block(nn.Module):
@@ -97,13 +101,14 @@ class Level(nn.Module):
 
 
 class Plan:
-    """The grids and channels of a convnet, from the finest to the coarsest."""
+    """The grids and channels of a convnet, from the finest to the coarsest, and the layers between them."""
 
     def __init__(self, space: Space, given: Mapping[str, Space], spec: ConvnetSpec) -> None:
-        self.spec, self.rank = spec, len(space.shape)
-        self.patches = Patches(space, tuple(spec.fold if n % spec.fold == 0 else 1 for n in space.shape))
-        self.inner = self.patches.space
-        self.grids = [self.inner.shape]
+        self.spec, self.rank, self.outer = spec, len(space.shape), space
+        self.fold = tuple(spec.fold if n % spec.fold == 0 else 1 for n in space.shape)
+        self.pooled = spec.smooth and prod(self.fold) > 1
+        self.patches = Patches(space, (1,) * self.rank if self.pooled else self.fold)
+        self.grids = [tuple(n // fold for n, fold in zip(space.shape, self.fold, strict=True))]
         for _ in spec.levels[1:]:
             last = self.grids[-1]
             self.grids.append(tuple(n // 2 if n % 2 == 0 and n > 2 else n for n in last))
@@ -115,15 +120,39 @@ class Plan:
         return max(self.grids[level]) <= self.spec.attention_at or (self.tokens is not None and level == len(self.grids) - 1)
 
     def to_grid(self, x_BSC: Tensor) -> Tensor:
-        """Give the folded grid, channels first in memory too: group norm in half precision is slow on any other order."""
-        return self.patches.split(x_BSC).transpose(1, 2).unflatten(2, self.inner.shape).contiguous()
+        """Give the grid that `enter` takes, channels first in memory too: group norm in half precision is slow on any other order."""
+        return self.patches.split(x_BSC).transpose(1, 2).unflatten(2, self.patches.space.shape).contiguous()
 
     def from_grid(self, x_BCS: Tensor, channels: int) -> Tensor:
         return self.patches.join(x_BCS.flatten(2).transpose(1, 2), channels)
 
+    def enter(self) -> nn.Module:
+        """Give the layer from values on their own grid to channels on the finest one."""
+        conv, wide, channels = CONVS[self.rank], self.spec.width, self.patches.space.channels or 0
+        if not self.pooled:
+            return conv(channels, wide, 3, padding=1)
+        return nn.Sequential(conv(channels, wide // 2, 3, padding=1), nn.SiLU(), MEANS[self.rank](self.fold), conv(wide // 2, wide, 1))
+
+    def leave(self, wide: int, channels: int) -> tuple[nn.Module, nn.Module]:
+        """Give the layer from channels on the finest grid to values on their own, and the last part of it."""
+        conv = CONVS[self.rank]
+        if not self.pooled:
+            last = conv(wide, prod(self.fold) * channels, 3, padding=1)
+            return last, last
+        last = conv(wide // 2, channels, 3, padding=1)
+        grow = nn.Upsample(size=self.outer.shape, mode=BETWEEN[self.rank])
+        return nn.Sequential(conv(wide, wide // 2, 3, padding=1), grow, nn.SiLU(), last), last
+
     def down(self, level: int) -> nn.Module:
         stride = tuple(fine // coarse for fine, coarse in zip(self.grids[level - 1], self.grids[level], strict=True))
-        return CONVS[self.rank](self.channels[level - 1], self.channels[level - 1], 3, stride=stride, padding=1)
+        conv, wide = CONVS[self.rank], self.channels[level - 1]
+        if not self.spec.smooth:
+            return conv(wide, wide, 3, stride=stride, padding=1)
+        return nn.Sequential(MEANS[self.rank](stride), conv(wide, wide, 3, padding=1))
+
+    def grown(self, x_BCS: Tensor, level: int) -> Tensor:
+        """Bring channels onto the grid of a level."""
+        return F.interpolate(x_BCS, size=self.grids[level], mode=BETWEEN[self.rank] if self.spec.smooth else "nearest")
 
 
 class ConvnetMapper(nn.Module):
@@ -134,8 +163,7 @@ class ConvnetMapper(nn.Module):
         self.plan = plan = Plan(space, given, spec)
         self.channels = channels
         self.given, self.time = GivenReader(given, plan.whole), TimeEmbedding(plan.whole)
-        conv = CONVS[plan.rank]
-        self.enter = conv(plan.inner.channels or 0, spec.width, 3, padding=1)
+        self.enter = plan.enter()
         kept, wide, downs, shrinks = [spec.width], spec.width, [], []
         for level, channel in enumerate(plan.channels):
             if level:
@@ -154,11 +182,11 @@ class ConvnetMapper(nn.Module):
                 wide = plan.channels[level]
             ups.append(Level(plan, level, enters))
             if level:
-                grows.append(conv(wide, wide, 3, padding=1))
+                grows.append(CONVS[plan.rank](wide, wide, 3, padding=1))
         self.ups, self.grows = nn.ModuleList(ups), nn.ModuleList(grows)
         self.norm = norm(wide)
-        self.leave = conv(wide, (plan.inner.channels or 0) // (space.channels or 1) * channels, 3, padding=1)
-        self.leave.apply(silence)
+        self.leave, last = plan.leave(wide, channels)
+        last.apply(silence)
 
     def forward(self, x_BSC: Tensor, t_B: Tensor, given: Given) -> Tensor:
         read = self.given(given, len(x_BSC))
@@ -177,7 +205,7 @@ class ConvnetMapper(nn.Module):
             for block in range(self.plan.spec.blocks + 1):
                 x = up(torch.cat([x, kept.pop()], 1), read, block)
             if index < len(self.grows):
-                x = self.grows[index](F.interpolate(x, size=self.plan.grids[-index - 2], mode="nearest"))
+                x = self.grows[index](self.plan.grown(x, -index - 2))
         return self.plan.from_grid(self.leave(F.silu(self.norm(x))), self.channels)
 
 
@@ -188,7 +216,7 @@ class ConvnetReader(nn.Module):
         super().__init__()
         self.plan = plan = Plan(space, given, spec)
         self.given = GivenReader(given, plan.whole)
-        self.enter = CONVS[plan.rank](plan.inner.channels or 0, spec.width, 3, padding=1)
+        self.enter = plan.enter()
         widths = [spec.width, *plan.channels]
         self.downs = nn.ModuleList(Level(plan, i, [widths[i]] + [c] * (spec.blocks - 1)) for i, c in enumerate(plan.channels))
         self.shrinks = nn.ModuleList(plan.down(level) for level in range(1, len(plan.channels)))
@@ -223,8 +251,8 @@ class ConvnetWriter(nn.Module):
         ups = range(len(plan.channels) - 1, -1, -1)
         self.ups = nn.ModuleList(Level(plan, i, [widths[i + 1]] + [widths[i]] * (spec.blocks - 1)) for i in ups)
         self.norm = norm(spec.width * spec.levels[0])
-        self.leave = CONVS[plan.rank](spec.width * spec.levels[0], plan.inner.channels or 0, 3, padding=1)
-        align(self.leave, self.channels)
+        self.leave, last = plan.leave(plan.channels[0], self.channels)
+        align(last, self.channels)
 
     def forward(self, z: Tensor, given: Given) -> Tensor:
         read = self.given(given, len(z))
@@ -236,7 +264,7 @@ class ConvnetWriter(nn.Module):
         x = x.reshape(len(z), -1, *self.plan.grids[-1])
         for index, up in enumerate(self.ups):
             if index:
-                x = F.interpolate(x, size=self.plan.grids[-index - 1], mode="nearest")
+                x = self.plan.grown(x, -index - 1)
             x = up(x, read)
         return self.plan.from_grid(self.leave(F.silu(self.norm(x))), self.channels)
 

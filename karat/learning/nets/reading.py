@@ -36,15 +36,21 @@ class GivenReader(nn.Module):
         self.rows = nn.ModuleDict({name: RowReader(space, width, depth) for name, space in spaces.items() if space.axes})
 
     def forward(self, given: Given, count: int) -> Read:
+        """Read each given value once, for `count` samples: where fewer are given, they are given again and again, in their order."""
         whole = self.nothing.expand(count, -1)
         for name, reader in self.wholes.items():
-            whole = whole + reader(given.values[name], given.keep[name])
+            whole = whole + again(reader(given.values[name], given.keep[name]), count)
         tokens = []
         for name, reader in self.rows.items():
             summary_BD, row_BLD = reader(given.values[name], given.keep[name])
-            whole = whole + summary_BD
-            tokens.append(row_BLD)
+            whole = whole + again(summary_BD, count)
+            tokens.append(again(row_BLD, count))
         return Read(whole, torch.cat(tokens, 1) if tokens else None)
+
+
+def again(rows: Tensor, count: int) -> Tensor:
+    """Repeat all rows until there are `count`."""
+    return rows if len(rows) == count else rows.repeat(count // len(rows), *(1,) * (rows.ndim - 1))
 
 
 class WholeReader(nn.Module):

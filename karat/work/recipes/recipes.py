@@ -30,8 +30,6 @@ GUIDANCE = 2.0
 """How strongly pictures larger than digits are kept to what they are told."""
 FAR = {"steps": 12, "shift": 2.5, "guidance": GUIDANCE}
 """How a flow of larger pictures is followed."""
-HALF = ("diffusion", "vae")
-"""Families that bear half precision. A critic's slope is a small difference, which would be lost."""
 WIDTHS: dict[Size, int] = {"tiny": 16, "small": 32, "base": 64, "large": 128}
 
 
@@ -60,7 +58,7 @@ def cook(
     if scarce:
         recipe = sheltered(recipe, family)
     home = device_named(str(dials.changes.get("plan.device", "auto")))
-    at_home = suited(recipe.family.get("net", {}), home, half=family in HALF and space.positions > LITTLE)
+    at_home = suited(recipe.family.get("net", {}), home, half=space.positions > LITTLE)
     budget = {"steps": dials.steps} if dials.steps is not None else {"minutes": dials.minutes or 10.0}
     tree: dict[str, Any] = {
         "family": {"kind": family, **recipe.family},
@@ -134,14 +132,14 @@ def vae(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
     whole, in_place = {"channels": 16, "beta": 0.5}, {"in_place": True, "channels": 8, "beta": 2.0}
     latent, way = (in_place, {"guidance": GUIDANCE}) if keeps else (whole, {})
     prior = {"kind": "diffusion", "net": {"kind": "transformer", "width": 4 * width, "depth": 2}, "reach": REACH, **way}
-    family = {"net": net_for(space, width), **latent, "draws": 4, "prior": prior}
+    family = {"net": net_for(space, width, smooth=keeps), **latent, "draws": 4, "prior": prior}
     return Recipe(family=family, plan={"optimizer": "muon", "rate": 6e-3})
 
 
 @recipes.add("gan")
 def gan(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
-    """A generator and a critic of one size. Runs of hours on few samples want `family.augment.ops` as well."""
-    net = net_for(space, width)
+    """A generator and a critic of one size, without a pattern. Runs of hours on few samples want `family.augment.ops` as well."""
+    net = net_for(space, width, smooth=True)
     return Recipe(family={"net": net, "critic": net}, plan={"optimizer": "adam", "rate": 5e-4, "decay": 0.5, "clip": 10.0})
 
 
@@ -178,7 +176,7 @@ def pretrained(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
     return Recipe(family={"adapter": {"kind": "lora", "rank": 16, "alpha": 32}}, plan=plan)
 
 
-def net_for(space: Space, width: int) -> dict[str, Any]:
+def net_for(space: Space, width: int, *, smooth: bool = False) -> dict[str, Any]:
     """Give the default net: a convnet for small grids of numbers (folded when longer than 16), a transformer for everything else.
 
     Its attention stands on the coarsest of three grids; two see the whole of a picture anyway.
@@ -188,4 +186,5 @@ def net_for(space: Space, width: int) -> dict[str, Any]:
     fold = 2 if max(space.shape) >= 32 else 1
     side = max(space.shape) // fold
     levels = (1, 2) if side <= 8 else (1, 2, 2)
-    return {"kind": "convnet", "width": width, "levels": levels, "fold": fold, "attention_at": 1 if side <= 8 else side // 4}
+    attention_at = 1 if side <= 8 else side // 4
+    return {"kind": "convnet", "width": width, "levels": levels, "fold": fold, "attention_at": attention_at, "smooth": smooth}
