@@ -4,6 +4,7 @@ import pytest
 
 from karat.learning.families.diffusion import DiffusionOptions
 from karat.learning.families.family import families
+from karat.learning.families.gan import GanOptions
 from karat.learning.families.vae import Vae, VaeOptions
 from karat.learning.nets.convnet import ConvnetSpec
 from karat.values.spaces import Space
@@ -49,6 +50,15 @@ def test_latents_of_larger_pictures_keep_their_places() -> None:
         vae = families["vae"](picture(side), {}, options)
         assert isinstance(vae, Vae)
         assert vae.latents.shape == shape
+
+
+def test_larger_pictures_made_at_once_are_made_by_smooth_nets() -> None:
+    for side, smooth in ((8, False), (16, False), (32, True), (64, True)):
+        vae, gan = (cook(picture(side), {}, Dials(family=family))[0] for family in ("vae", "gan"))
+        assert isinstance(gan, GanOptions)
+        assert isinstance(vae, VaeOptions)
+        assert [getattr(net, "smooth", None) for net in (vae.net, gan.net, gan.critic)] == [smooth] * 3
+        assert gan.penalty == (0.2 if smooth else 1.0)
 
 
 def test_a_base_does_not_learn_in_lanes() -> None:

@@ -128,19 +128,24 @@ def vae(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
     Latents of larger grids keep their places: one for the whole comes back blurred. They are held closer to the normal distribution than
     the one of a small grid, or they say more than the prior learns, and what it misses is seen as grain.
     """
-    keeps = suits_convnet(space) and space.positions > LITTLE
+    larger = is_larger_grid(space)
     whole, in_place = {"channels": 16, "beta": 0.5}, {"in_place": True, "channels": 8, "beta": 2.0}
-    latent, way = (in_place, {"guidance": GUIDANCE}) if keeps else (whole, {})
+    latent, way = (in_place, {"guidance": GUIDANCE}) if larger else (whole, {})
     prior = {"kind": "diffusion", "net": {"kind": "transformer", "width": 4 * width, "depth": 2}, "reach": REACH, **way}
-    family = {"net": net_for(space, width, smooth=keeps), **latent, "draws": 4, "prior": prior}
+    family = {"net": net_for(space, width, smooth=larger), **latent, "draws": 4, "prior": prior}
     return Recipe(family=family, plan={"optimizer": "muon", "rate": 6e-3})
 
 
 @recipes.add("gan")
 def gan(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
-    """A generator and a critic of one size, without a pattern. Runs of hours on few samples want `family.augment.ops` as well."""
-    net = net_for(space, width, smooth=True)
-    return Recipe(family={"net": net, "critic": net}, plan={"optimizer": "adam", "rate": 5e-4, "decay": 0.5, "clip": 10.0})
+    """A generator and a critic of one size; on larger grids smooth ones, and a critic that may be steeper.
+
+    Runs of hours on few samples want `family.augment.ops` as well.
+    """
+    larger = is_larger_grid(space)
+    net = net_for(space, width, smooth=larger)
+    family = {"net": net, "critic": net, "penalty": 0.2 if larger else 1.0}
+    return Recipe(family=family, plan={"optimizer": "adam", "rate": 5e-4, "decay": 0.5, "clip": 10.0})
 
 
 @recipes.add("autoregressive")
@@ -174,6 +179,11 @@ def pretrained(space: Space, given: Mapping[str, Space], width: int) -> Recipe:
     """Factors beside all linear layers of a base (LoRA), at a rate ten times that of training every weight."""
     plan = {"optimizer": "adamw", "rate": 2e-4, "batch": 16, "warmup": 20, "average": 0.99, "judged": 0}
     return Recipe(family={"adapter": {"kind": "lora", "rank": 16, "alpha": 32}}, plan=plan)
+
+
+def is_larger_grid(space: Space) -> bool:
+    """Say whether convnets are the default and the grid is larger than digits' are."""
+    return suits_convnet(space) and space.positions > LITTLE
 
 
 def net_for(space: Space, width: int, *, smooth: bool = False) -> dict[str, Any]:
