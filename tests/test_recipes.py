@@ -58,7 +58,6 @@ def test_larger_pictures_made_at_once_are_made_by_smooth_nets() -> None:
         assert isinstance(gan, GanOptions)
         assert isinstance(vae, VaeOptions)
         assert [getattr(net, "smooth", None) for net in (vae.net, gan.net, gan.critic)] == [smooth] * 3
-        assert gan.penalty == (0.2 if smooth else 1.0)
 
 
 def test_a_base_does_not_learn_in_lanes() -> None:
