@@ -30,7 +30,7 @@ class GanOptions(FamilyOptions):
     critic: NetSpec = ConvnetSpec()
     noise: int = Field(64, ge=1, description="numbers that the generator starts from")
     penalty: float = Field(1.0, ge=0, description="weight of the squared slope of the critic at real and at made values")
-    nudge: float = Field(0.2, gt=0, description="length of each number's step by which the slope is measured: half precision loses less")
+    nudge: float = Field(0.2, gt=0, description="each number's step by which the slope is measured; half precision wants a wide one")
     augment: AugmentSpec = AugmentSpec()
 
 
