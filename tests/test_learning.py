@@ -357,6 +357,34 @@ def test_what_is_given_once_is_given_to_every_copy(net: str) -> None:
     assert torch.allclose(critic(x, given), critic(x, written_out), atol=1e-5)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_word_that_is_hidden_does_not_act_and_the_others_do(form: str) -> None:
+    model = awaken(model_of(form, space_of(form), BOTH))
+    told = given_of(BOTH, 7)
+    words = told.keep["text"][:, None].expand(told.values["text"].shape)
+
+    def losses(hidden: tuple[int, ...], changed: tuple[int, ...]) -> list[float]:
+        places = torch.arange(words.shape[1])
+        ids = torch.where(torch.isin(places, torch.tensor(changed)), (told.values["text"] + 1) % 260, told.values["text"])
+        keep = {**told.keep, "text": words & ~torch.isin(places, torch.tensor(hidden))}
+        return figures(model, BOTH, Given({**told.values, "text": ids}, keep))
+
+    assert losses((), ()) == figures(model, BOTH, told), "words that are all kept are the whole text"
+    assert losses((0, 2), ()) == losses((0, 2), (0, 2)) != losses((), ())
+    assert losses((0, 2), ()) != losses((0, 2), (1,))
+
+
+def test_words_are_hidden_as_often_as_asked_and_nothing_else_is() -> None:
+    told = given_of({**CONDITIONS["label+text"], **CONDITIONS["image"]}, 500)
+    dropped = told.dropped(0.5, gen())
+    hidden = dropped.hidden(0.2, gen(1))
+    words = hidden.keep["text"]
+    assert words[dropped.keep["text"]].float().mean().item() == pytest.approx(0.8, abs=0.03)
+    assert not words[~dropped.keep["text"]].any()
+    assert all(torch.equal(hidden.keep[name], dropped.keep[name]) for name in ("label", "image"))
+    assert told.hidden(0.0, gen()) is told
+
+
 def test_batches_of_one_keep_every_figure_finite() -> None:
     for form in FORMS:
         model = model_of(form, space_of(form)).train()

@@ -72,3 +72,10 @@ def test_larger_pictures_are_guided() -> None:
         assert isinstance(flow, DiffusionOptions)
         assert isinstance(vae, VaeOptions)
         assert flow.guidance == vae.prior.guidance == guidance
+
+
+def test_a_prior_of_few_pictures_does_not_see_every_word() -> None:
+    for scarce, hide in ((True, 0.2), (False, 0.0)):
+        options = cook(picture(32), {}, Dials(family="vae"), scarce=scarce)[0]
+        assert isinstance(options, VaeOptions)
+        assert options.prior.hide == hide

@@ -16,7 +16,8 @@ from torch import Tensor
 class Given:
     """Values by name, each (B, *S[, C]) in its own space, and whether each sample keeps each of them: (B,) booleans.
 
-    `weight` (B, *S) says how much each position of what is made counts in the loss; None: all alike.
+    Of a row of ids it may also say so of each: (B, N) booleans. `weight` (B, *S) says how much each position of what is made counts in the
+    loss; None: all alike.
     """
 
     values: Mapping[str, Tensor] = field(default_factory=dict)
@@ -30,11 +31,18 @@ class Given:
 
     def dropped(self, chance: float, generator: torch.Generator) -> "Given":
         """Leave each value out of each sample with the given chance, independently."""
-        keep = {
-            name: kept & (torch.rand(len(kept), generator=generator, device=generator.device) >= chance).to(kept.device)
-            for name, kept in self.keep.items()
-        }
+        if not chance:
+            return self
+        keep = {name: kept & _spared(kept.shape, chance, kept, generator) for name, kept in self.keep.items()}
         return Given(self.values, keep, self.weight)
+
+    def hidden(self, chance: float, generator: torch.Generator) -> "Given":
+        """Hide each id of given rows of ids with the given chance, so that few texts do not each stand for one sample."""
+        if not chance:
+            return self
+        rows = [name for name, value in self.values.items() if value.ndim > 1 and not value.is_floating_point()]
+        hidden = {name: self.keep[name][:, None] & _spared(self.values[name].shape, chance, self.keep[name], generator) for name in rows}
+        return Given(self.values, {**self.keep, **hidden}, self.weight)
 
     def nothing(self) -> "Given":
         """Leave every value out of every sample."""
@@ -56,3 +64,8 @@ class Given:
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Given":
         weight = None if self.weight is None else change(self.weight)
         return Given({n: change(v) for n, v in self.values.items()}, {n: change(k) for n, k in self.keep.items()}, weight)
+
+
+def _spared(shape: tuple[int, ...], chance: float, like: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw booleans that are False with the given chance."""
+    return (torch.rand(shape, generator=generator, device=generator.device) >= chance).to(like.device)

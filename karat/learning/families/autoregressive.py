@@ -13,20 +13,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from karat.learning.families.choosing import Choice, choose
-from karat.learning.families.family import FamilyOptions, Loss, Noise, SamplingOptions, Step, families
+from karat.learning.families.family import FamilyOptions, GivenOptions, Loss, Noise, SamplingOptions, Step, families
 from karat.learning.nets.transformer import CausalTransformer, TransformerSpec
 from karat.values.bridges import as_ids
 from karat.values.given import Given
 from karat.values.spaces import Space
 
 
-class AutoregressiveOptions(FamilyOptions):
+class AutoregressiveOptions(GivenOptions):
     """How a row of ids is learnt."""
 
     kind: Literal["autoregressive"] = "autoregressive"
     net: TransformerSpec = TransformerSpec()
     bins: int = Field(64, ge=2, description="for spaces of numbers: bins over [-1, 1]")
-    leave_out: float = Field(0.1, ge=0, le=1, description="chance that a given value is left out in training")
     apart: bool = Field(False, description="for rows of several passages: none sees those before it")
 
 
@@ -55,7 +54,7 @@ class Autoregressive(nn.Module):
         return self.net
 
     def loss(self, turn: str, x: Tensor, given: Given, generator: torch.Generator) -> Loss:
-        error_BN = self.errors(x, given.dropped(self.options.leave_out, generator))
+        error_BN = self.errors(x, self.options.thinned(given, generator))
         loss = error_BN.mean() if given.weight is None else (error_BN * given.weight.flatten(1)).sum() / given.weight.sum().clamp(min=1)
         return Loss(loss, {"loss": loss.detach()})
 

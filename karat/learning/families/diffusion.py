@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from karat.learning.families.family import FamilyOptions, Loss, Noise, SamplingOptions, Step, families, normal_like, uniform
+from karat.learning.families.family import FamilyOptions, GivenOptions, Loss, Noise, SamplingOptions, Step, families, normal_like, uniform
 from karat.learning.families.solvers import Velocity, grid, solvers
 from karat.learning.nets.convnet import ConvnetSpec
 from karat.learning.nets.nets import NetSpec, mapper
@@ -38,12 +38,11 @@ ROUNDS = 4
 """… each of which, but the first, is gone so many times."""
 
 
-class DiffusionOptions(FamilyOptions):
+class DiffusionOptions(GivenOptions):
     """How a flow is learnt."""
 
     kind: Literal["diffusion"] = "diffusion"
     net: NetSpec = ConvnetSpec()
-    leave_out: float = Field(0.1, ge=0, le=1, description="chance that a given value is left out in training")
     reach: float = Field(
         1.0, gt=0, description="the numbers of the space are multiplied by it; about one over their standard deviation is best"
     )
@@ -91,7 +90,7 @@ class Diffusion(nn.Module):
         data = self.bridge.enter(x) * self.options.reach
         quantile = uniform(len(x), data, generator).clamp(1e-4, 1 - 1e-4)
         t_B = torch.sigmoid(torch.special.ndtri(quantile) * self.options.time_spread + self.options.time_mean)
-        error_B = self._error(data, t_B, given.dropped(self.options.leave_out, generator), generator, altered_B)
+        error_B = self._error(data, t_B, self.options.thinned(given, generator), generator, altered_B)
         return Loss(error_B.mean(), {"loss": error_B.detach().mean()})
 
     def held_out(self, x: Tensor, given: Given, generator: torch.Generator) -> dict[str, Tensor]:

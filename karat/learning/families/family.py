@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from karat.values.given import Given
@@ -26,6 +27,17 @@ class FamilyOptions(Spec):
     def finished(self) -> "FamilyOptions":
         """Give the options of what a run ends as."""
         return self
+
+
+class GivenOptions(FamilyOptions):
+    """The options of a family that learns without some of what is given, so that it can be asked without, too."""
+
+    leave_out: float = Field(0.1, ge=0, le=1, description="chance that a given value is left out in training")
+    hide: float = Field(0.0, ge=0, lt=1, description="chance that a word of a given text is hidden in training; few captions want it")
+
+    def thinned(self, given: Given, generator: torch.Generator) -> Given:
+        """Give what one step of training is told of what is given."""
+        return given.dropped(self.leave_out, generator).hidden(self.hide, generator)
 
 
 class SamplingOptions(Spec):

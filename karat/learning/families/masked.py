@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from karat.learning.families.family import FamilyOptions, Loss, Noise, SamplingOptions, Step, families, uniform
+from karat.learning.families.family import FamilyOptions, GivenOptions, Loss, Noise, SamplingOptions, Step, families, uniform
 from karat.learning.nets.filling import FillingTransformer
 from karat.learning.nets.transformer import TransformerSpec
 from karat.values.bridges import as_ids
@@ -28,13 +28,12 @@ DRAWS = 4
 """Strata of t for each sample of held-out data."""
 
 
-class MaskedOptions(FamilyOptions):
+class MaskedOptions(GivenOptions):
     """How the filling of gaps is learnt."""
 
     kind: Literal["masked"] = "masked"
     net: TransformerSpec = TransformerSpec()
     bins: int = Field(64, ge=2, description="for spaces of numbers: bins over [-1, 1]")
-    leave_out: float = Field(0.1, ge=0, le=1, description="chance that a given value is left out in training")
 
 
 class MaskedSampling(SamplingOptions):
@@ -67,7 +66,7 @@ class Masked(nn.Module):
 
     def loss(self, turn: str, x: Tensor, given: Given, generator: torch.Generator) -> Loss:
         share_B = uniform(len(x), x, generator)
-        nats_B = self._nats(x, share_B, given.dropped(self.options.leave_out, generator), generator)
+        nats_B = self._nats(x, share_B, self.options.thinned(given, generator), generator)
         loss = nats_B.sum() / self._counted(x, given).sum().clamp(min=1)
         return Loss(loss, {"loss": loss.detach()})
 

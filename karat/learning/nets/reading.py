@@ -1,6 +1,7 @@
 """How a net takes in what is given: values without axes act on the whole, values with axes are attended to.
 
-A value that a sample leaves out is replaced by a learnt one, so that "nothing given" is something that the net has seen.
+A value that a sample leaves out is replaced by a learnt one, so that "nothing given" is something that the net has seen, and so is each
+position that is hidden.
 """
 
 from collections.abc import Mapping
@@ -80,10 +81,10 @@ class RowReader(nn.Module):
         self.summary = nn.Linear(width, width)
         self.register_buffer("turn", rotary(coordinates(inner.shape), width // heads_of(width)), persistent=False)
 
-    def forward(self, value: Tensor, keep_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the row's part of the whole (B, D), and its tokens (B, N, D)."""
+    def forward(self, value: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the row's part of the whole (B, D), and its tokens (B, N, D); `keep` is (B,) or (B, N)."""
         x_BND = self.enter(self.patches.split(value))
-        x_BND = torch.where(keep_B[:, None, None], x_BND, self.absent)
+        x_BND = torch.where(keep.view(len(keep), -1, 1), x_BND, self.absent)
         for block in self.blocks:
             x_BND = block(x_BND, self.turn)
         row_BND = self.norm(x_BND)

@@ -26,6 +26,8 @@ LITTLE = 16 * 16
 """Places of the largest grid that is learnt and followed as digits are."""
 ALTERED = {"colour": 0.2, "flip": 0.5, "rotate": 10.0, "shift": 0.125}
 """How pictures are altered for a flow that is told so."""
+HIDDEN = 0.2
+"""The share of the words of captions that a VAE's prior does not see."""
 GUIDANCE = 2.0
 """How strongly pictures larger than digits are kept to what they are told."""
 FAR = {"steps": 12, "shift": 2.5, "guidance": GUIDANCE}
@@ -88,14 +90,18 @@ def cook(
 def sheltered(recipe: Recipe, family: str) -> Recipe:
     """Give a recipe in the form that does not learn a few texts or pictures by heart.
 
-    A transformer learns with dropout and a strong decay of its weights, a flow's U-Net with dropout and from altered pictures as well.
+    A transformer learns with dropout and a strong decay of its weights, a flow's U-Net with dropout and from altered pictures as well, a
+    VAE's prior without some of the words of captions.
     """
     net = recipe.family.get("net")
     if not isinstance(net, dict) or recipe.plan.get("optimizer") != "muon":
         return recipe
     if net["kind"] == "convnet":
-        altered = {"net": {**net, "dropout": 0.1}, "augment": {"ops": ALTERED}}
-        return recipe.changed(family={**recipe.family, **altered}) if family == "diffusion" else recipe
+        changes = {
+            "diffusion": {"net": {**net, "dropout": 0.1}, "augment": {"ops": ALTERED}},
+            "vae": {"prior": {**recipe.family.get("prior", {}), "hide": HIDDEN}},
+        }
+        return recipe.changed(family={**recipe.family, **changes.get(family, {})})
     plan = {**recipe.plan, "weight_decay": 0.5, "table_rate": 3.0, "passes": 32}
     return recipe.changed(family={**recipe.family, "net": {**net, "dropout": 0.2}}, plan=plan)
 
