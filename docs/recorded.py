@@ -135,7 +135,8 @@ def _scores(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _contender(row: Mapping[str, Any]) -> str:
-    return str(row.get("contender") or row.get("peer") or "Karat")
+    name = str(row.get("contender") or row.get("peer") or "Karat")
+    return f"{name}, seed {row['seed']}" if row.get("seed") else name
 
 
 def _minutes(row: Mapping[str, Any]) -> float:
