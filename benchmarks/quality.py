@@ -78,7 +78,7 @@ def main() -> None:
                     **about,
                     **scores,
                 }
-                record(HERE / "results" / f"quality-{asked.data}.json", row, key=("contender", "minutes", "seed"))
+                record(HERE / "results" / f"quality-{asked.data}.json", row, key=("contender", "minutes", "seed", "machine"))
                 print(f"{contender:20s} {minutes:g} min: {summary(scores)} ({time.time() - started:.0f} s in all)", flush=True)
 
 

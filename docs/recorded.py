@@ -86,13 +86,13 @@ def subject(row: Mapping[str, Any]) -> str | None:
 
 
 def _tables(rows: list[dict[str, Any]]) -> list[str]:
-    """Give one table for each data set: contenders down, scores across with their intervals.
+    """Give a table for all that can be compared: contenders down, scores across with their intervals.
 
     Real data stand in the first row; in the second real pictures of training, which is what a mere copier would score.
     """
     lines: list[str] = []
-    for data in dict.fromkeys(str(row.get("data", "")) for row in rows):
-        own = sorted((row for row in rows if str(row.get("data", "")) == data), key=lambda row: (_minutes(row), _contender(row)))
+    for heading, together in _comparable(rows).items():
+        own = sorted(together, key=lambda row: (_minutes(row), _contender(row)))
         names = _columns(own)
         floors = {name: value for row in own if isinstance(row.get("floor"), dict) for name, value in row["floor"].items()}
         timed = any(_minutes(row) for row in own)
@@ -103,9 +103,21 @@ def _tables(rows: list[dict[str, Any]]) -> list[str]:
             minutes = [f"{_minutes(row):g}" if _minutes(row) else ""] * timed
             body.append([_contender(row), *minutes, *(_interval(_scores(row).get(name)) for name in names)])
         head = ["", *(["minutes"] * timed), *names]
-        lines += [*([f"### {data}", ""] if data else []), *table(head, body), "", _conditions(own), ""]
+        lines += [*([f"### {heading}", ""] if heading else []), *table(head, body), "", _conditions(own), ""]
         lines += [line for row in own for line in _outputs(row)]
     return lines[:-1]
+
+
+def _comparable(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Give the rows by data set, and where several machines measured it, by machine as well."""
+    machines: dict[str, set[str]] = {}
+    for row in rows:
+        machines.setdefault(row.get("data", ""), set()).add(row.get("machine", ""))
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        data = row.get("data", "")
+        found.setdefault(f"{data}, {row['machine']}" if len(machines[data]) > 1 else data, []).append(row)
+    return found
 
 
 def _outputs(row: Mapping[str, Any]) -> list[str]:
