@@ -146,7 +146,7 @@ def test_answers_are_scored_against_their_references(answerer):
     real, model, codec = answerer
     found = result_of(evaluate_texts(model, codec, real, writer(model, codec), MEASURING, count=16))
     scores = found.evaluation
-    assert scores["exact/answers"].value > 0.7
+    assert scores["exact/answers"].value > scores["exact/answers"].baselines["nearest training"]
     assert scores["exact/answers"].value > scores["exact/answers"].baselines["another's"] + 0.3
     assert scores["chrf/answers"].value > scores["chrf/answers"].baselines["n-grams"]
     assert "nearest training" in scores["rouge-l/answers"].baselines

@@ -17,6 +17,7 @@ from tiny import awaken
 
 from karat.learning.families.choosing import Choice, choose
 from karat.learning.models import Model, ModelSpec
+from karat.learning.nets import matrices
 from karat.learning.nets.decoding import CausalDecoder
 from karat.learning.nets.matrices import Precision, matrix_of
 from karat.learning.nets.pacing import AGAIN, TRIES, Pace
@@ -149,7 +150,7 @@ def test_each_id_costs_what_the_net_says(precision: Precision) -> None:
     with torch.inference_mode():
         whole = torch.nn.functional.cross_entropy(net(ids, Given())[0], ids[0], reduction="none")
     found = CausalDecoder(net, precision).costs(ids[0].tolist())
-    torch.testing.assert_close(found, whole, rtol=0, atol={"float32": 1e-5, "bfloat16": 0.05, "int8": 0.1}[precision])
+    torch.testing.assert_close(found, whole, rtol=0, atol={"float32": 1e-5, "bfloat16": 0.05, "int8": 0.15}[precision])
     assert torch.equal(found, whole) is False or precision == "float32"
 
 
@@ -162,6 +163,15 @@ def test_products_are_near_in_every_precision(precision: Precision) -> None:
     torch.testing.assert_close(matrix.times(h), h @ weight, rtol=0, atol=within)
     torch.testing.assert_close(matrix.onto(x, h), x + h @ weight, rtol=0, atol=within)
     assert torch.equal(matrix.onto(x, h)[2], x[2])
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_the_largest_whole_numbers_are_multiplied_exactly(narrow: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of one sign: where a processor cut their sums, the products would be less."""
+    if narrow:
+        monkeypatch.setattr(matrices, "adds_in_full", lambda: False)
+    weight, h = torch.ones(64, 32), torch.ones(3, 64)
+    torch.testing.assert_close(matrix_of(weight, "int8").times(h), h @ weight)
 
 
 def test_a_step_leaves_the_number_of_threads_as_it_was(writer: Writer) -> None:

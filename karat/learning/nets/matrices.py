@@ -16,8 +16,8 @@ Precision = Literal["float32", "bfloat16", "int8"]
 """How the numbers of a model are kept."""
 LARGEST = 127
 """The largest whole number of 8 bits whose negative is one too."""
-ZERO = 128
-"""What stands for 0 in a row: whole numbers come without a sign."""
+NARROW = 63
+"""The largest of a row's where two products of 8 bits are added in 16: with 127 for both they would not fit."""
 TINY = 1e-30
 """The least scale of a row: one of zeros stays zeros."""
 
@@ -59,7 +59,7 @@ class Half:
 
     def __init__(self, weight_KN: Tensor) -> None:
         weight_NK = weight_KN.t().to(torch.bfloat16).contiguous()
-        self.is_packed = has_onednn(weight_NK.device)
+        self.is_packed = has_onednn(weight_NK.device) and torch.ops.mkldnn._is_mkldnn_bf16_supported()
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight_NK, None) if self.is_packed else weight_NK
 
     def times(self, x_MK: Tensor) -> Tensor:
@@ -85,10 +85,11 @@ class Quarter:
         weight_NK = weight_KN.t().contiguous()
         scale_N = (weight_NK.abs().amax(1) / LARGEST).clamp_min_(TINY)
         rounded_NK = (weight_NK / scale_N[:, None]).round_().to(torch.int8)
-        # A row comes as parts of its largest number, 127 of them.
-        self.scale_N, self.zero_N = scale_N / LARGEST, torch.zeros(len(rounded_NK), dtype=torch.int64)
+        # A row comes as parts of its largest number, and without a sign.
+        self.parts = LARGEST if adds_in_full() else NARROW
+        self.scale_N, self.zero_N = scale_N / self.parts, torch.zeros(len(rounded_NK), dtype=torch.int64)
         self.packed = torch.ops.onednn.qlinear_prepack(rounded_NK, None)
-        self.middle = torch.tensor(ZERO + 0.5)
+        self.middle = torch.tensor(self.parts + 1.5)
 
     def times(self, x_MK: Tensor) -> Tensor:
         products_MN, largest_M1 = self._products(x_MK)
@@ -101,10 +102,10 @@ class Quarter:
         """Give the products of rows whose largest number is 1, and what it was (M, 1)."""
         largest_M1 = x_MK.abs().amax(-1, keepdim=True).clamp_min_(TINY)
         # What is cut to a whole number half above it is rounded.
-        rounded_MK = torch.addcdiv(self.middle, x_MK, largest_M1, value=LARGEST).to(torch.uint8)
+        rounded_MK = torch.addcdiv(self.middle, x_MK, largest_M1, value=self.parts).to(torch.uint8)
         packed, scale, zero = self.packed, self.scale_N, self.zero_N
         made: Tensor = torch.ops.onednn.qlinear_pointwise(
-            rounded_MK, 1.0, ZERO, packed, scale, zero, None, 1.0, 0, torch.float32, "none", [], ""
+            rounded_MK, 1.0, self.parts + 1, packed, scale, zero, None, 1.0, 0, torch.float32, "none", [], ""
         )
         return made, largest_M1
 
@@ -130,3 +131,9 @@ def precisions_on(device: torch.device) -> tuple[Precision, ...]:
 def has_onednn(device: torch.device) -> bool:
     """Say whether oneDNN multiplies here."""
     return device.type == "cpu" and torch.backends.mkldnn.is_available()
+
+
+def adds_in_full() -> bool:
+    """Say whether the processor adds products of 8 bits in 32: without the instructions for it (VNNI) pairs are added in 16, and cut."""
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name, False) for name in ("avx512_vnni", "avx_vnni"))
